@@ -1,0 +1,115 @@
+/** Packing: copies a strided matrix into rows of adjacent elements, the form in which Gemm's inner loops read fastest. */
+
+/** Element by element, for what the vector loops leave over: column by column, as that is mostly very few of them. */
+function copyElements(
+  rows: i32,
+  columns: i32,
+  from: usize,
+  fromRow: usize,
+  fromColumn: usize,
+  to: usize,
+  toRow: usize,
+): void {
+  for (let j = 0; j < columns; j++) {
+    let p = from;
+    let q = to;
+    for (let i = rows; i > 0; i--) {
+      store<u32>(q, load<u32>(p));
+      p += fromRow;
+      q += toRow;
+    }
+    from += fromColumn;
+    to += 4;
+  }
+}
+
+function copyAdjacentColumns(rows: i32, columns: i32, from: usize, fromRow: usize, to: usize, toRow: usize): void {
+  const bytes = (<usize>columns) << 2;
+  for (let i = 0; i < rows; i++) {
+    let at: usize = 0;
+    for (; at + 64 <= bytes; at += 64) {
+      const x = v128.load(from + at);
+      const y = v128.load(from + at, 16);
+      const z = v128.load(from + at, 32);
+      const w = v128.load(from + at, 48);
+      v128.store(to + at, x);
+      v128.store(to + at, y, 16);
+      v128.store(to + at, z, 32);
+      v128.store(to + at, w, 48);
+    }
+    for (; at < bytes; at += 16) v128.store(to + at, v128.load(from + at));
+    from += fromRow;
+    to += toRow;
+  }
+}
+
+/** Transposes 4×4 blocks in registers: the source is read along its rows' direction, where it is adjacent. */
+function copyAdjacentRows(rows: i32, columns: i32, from: usize, fromColumn: usize, to: usize, toRow: usize): void {
+  const twoColumns = fromColumn << 1;
+  const twoRows = toRow << 1;
+  for (let j = 0; j < columns; j += 4) {
+    let p = from;
+    let q = to;
+    for (let i = 0; i < rows; i += 4) {
+      const r = p + twoColumns;
+      const a = v128.load(p);
+      const b = v128.load(p + fromColumn);
+      const c = v128.load(r);
+      const d = v128.load(r + fromColumn);
+      const ab01 = i8x16.shuffle(a, b, 0, 1, 2, 3, 16, 17, 18, 19, 4, 5, 6, 7, 20, 21, 22, 23);
+      const ab23 = i8x16.shuffle(a, b, 8, 9, 10, 11, 24, 25, 26, 27, 12, 13, 14, 15, 28, 29, 30, 31);
+      const cd01 = i8x16.shuffle(c, d, 0, 1, 2, 3, 16, 17, 18, 19, 4, 5, 6, 7, 20, 21, 22, 23);
+      const cd23 = i8x16.shuffle(c, d, 8, 9, 10, 11, 24, 25, 26, 27, 12, 13, 14, 15, 28, 29, 30, 31);
+      const s = q + twoRows;
+      v128.store(q, i8x16.shuffle(ab01, cd01, 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23));
+      v128.store(q + toRow, i8x16.shuffle(ab01, cd01, 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31));
+      v128.store(s, i8x16.shuffle(ab23, cd23, 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23));
+      v128.store(s + toRow, i8x16.shuffle(ab23, cd23, 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31));
+      p += 16;
+      q += twoRows << 1;
+    }
+    from += twoColumns << 1;
+    to += 16;
+  }
+}
+
+/** Writes `bytes` of zeros, a multiple of 16: too few for the call into the engine that `memory.fill` is. */
+export function clear(to: usize, bytes: usize): void {
+  for (const end = to + bytes; to < end; to += 16) v128.store(to, i64x2.splat(0));
+}
+
+/**
+ * to[i,j] = from[i,j] for i < rows, j < columns; rows of `to` are adjacent elements, `toRow` bytes apart. Strides are
+ * in bytes; those of the source may be anything. Reads and writes exactly these elements, bit for bit; the two do not
+ * overlap.
+ */
+export function pack(
+  rows: i32,
+  columns: i32,
+  from: usize,
+  fromRow: usize,
+  fromColumn: usize,
+  to: usize,
+  toRow: usize,
+): void {
+  let doneRows = 0;
+  let doneColumns = 0;
+  if (fromColumn === 4) {
+    doneRows = rows;
+    doneColumns = columns & ~3;
+    copyAdjacentColumns(doneRows, doneColumns, from, fromRow, to, toRow);
+  } else if (fromRow === 4) {
+    doneRows = rows & ~3;
+    doneColumns = columns & ~3;
+    copyAdjacentRows(doneRows, doneColumns, from, fromColumn, to, toRow);
+  }
+  if (doneColumns < columns) {
+    const skipped = <usize>doneColumns;
+    const right = from + fromColumn * skipped;
+    copyElements(doneRows, columns - doneColumns, right, fromRow, fromColumn, to + (skipped << 2), toRow);
+  }
+  if (doneRows < rows) {
+    const skipped = <usize>doneRows;
+    copyElements(rows - doneRows, columns, from + fromRow * skipped, fromRow, fromColumn, to + toRow * skipped, toRow);
+  }
+}

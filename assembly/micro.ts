@@ -1,0 +1,398 @@
+/**
+ * Runs micro-operations: the loops that carry an operation over a block, and the choice of the operation.
+ *
+ * An operand is (pointer, step), see elementwise.ts. A destination may be an operand's block (in place): every loop
+ * loads what it needs of a group of vectors before it stores the first of them.
+ */
+import { MicroOp } from "../src/isa";
+import {
+  Abs,
+  AbsI,
+  Acos,
+  Add,
+  AddI,
+  And,
+  Asin,
+  Atan,
+  Atan2,
+  BitNot,
+  Ceil,
+  Copy,
+  Cos,
+  Div,
+  DivI,
+  Equal,
+  EqualI,
+  Erf,
+  Exp,
+  Expm1,
+  F32ToBool,
+  F32ToI32,
+  Floor,
+  Fmod,
+  I32ToBool,
+  I32ToF32,
+  Less,
+  LessEqual,
+  LessEqualI,
+  LessI,
+  Log,
+  Log1p,
+  Max,
+  MaxI,
+  Min,
+  MinI,
+  Mul,
+  MulAdd,
+  MulI,
+  Neg,
+  NegI,
+  Not,
+  NotEqual,
+  NotEqualI,
+  Or,
+  Pow,
+  Reciprocal,
+  RemI,
+  Round,
+  Select,
+  Sigmoid,
+  Sign,
+  SignI,
+  Sin,
+  Sqrt,
+  Sub,
+  SubI,
+  Tan,
+  Tanh,
+  Trunc,
+  Xor,
+} from "./operations";
+import { randomBits } from "./random";
+
+/** Long bodies: one vector at a time, the processor overlaps them by itself. */
+// @ts-ignore: decorator
+@inline
+function map1<Op>(to: usize, a: usize, aStep: usize, end: usize): void {
+  while (to < end) {
+    v128.store(to, changetype<Op>(0).apply(v128.load(a)));
+    to += 16;
+    a += aStep;
+  }
+}
+
+// @ts-ignore: decorator
+@inline
+function map2<Op>(to: usize, a: usize, aStep: usize, b: usize, bStep: usize, end: usize): void {
+  while (to < end) {
+    v128.store(to, changetype<Op>(0).apply(v128.load(a), v128.load(b)));
+    to += 16;
+    a += aStep;
+    b += bStep;
+  }
+}
+
+/** Short bodies: four vectors at a time, so that the loop's own instructions do not count. */
+// @ts-ignore: decorator
+@inline
+function stream1<Op>(to: usize, a: usize, aStep: usize, end: usize): void {
+  while (to + 64 <= end) {
+    const x0 = v128.load(a);
+    a += aStep;
+    const x1 = v128.load(a);
+    a += aStep;
+    const x2 = v128.load(a);
+    a += aStep;
+    const x3 = v128.load(a);
+    a += aStep;
+    v128.store(to, changetype<Op>(0).apply(x0));
+    v128.store(to, changetype<Op>(0).apply(x1), 16);
+    v128.store(to, changetype<Op>(0).apply(x2), 32);
+    v128.store(to, changetype<Op>(0).apply(x3), 48);
+    to += 64;
+  }
+  map1<Op>(to, a, aStep, end);
+}
+
+// @ts-ignore: decorator
+@inline
+function stream2<Op>(to: usize, a: usize, aStep: usize, b: usize, bStep: usize, end: usize): void {
+  while (to + 64 <= end) {
+    const x0 = v128.load(a);
+    const y0 = v128.load(b);
+    a += aStep;
+    b += bStep;
+    const x1 = v128.load(a);
+    const y1 = v128.load(b);
+    a += aStep;
+    b += bStep;
+    const x2 = v128.load(a);
+    const y2 = v128.load(b);
+    a += aStep;
+    b += bStep;
+    const x3 = v128.load(a);
+    const y3 = v128.load(b);
+    a += aStep;
+    b += bStep;
+    v128.store(to, changetype<Op>(0).apply(x0, y0));
+    v128.store(to, changetype<Op>(0).apply(x1, y1), 16);
+    v128.store(to, changetype<Op>(0).apply(x2, y2), 32);
+    v128.store(to, changetype<Op>(0).apply(x3, y3), 48);
+    to += 64;
+  }
+  map2<Op>(to, a, aStep, b, bStep, end);
+}
+
+// @ts-ignore: decorator
+@inline
+function stream3<Op>(
+  to: usize,
+  a: usize,
+  aStep: usize,
+  b: usize,
+  bStep: usize,
+  c: usize,
+  cStep: usize,
+  end: usize,
+): void {
+  while (to + 32 <= end) {
+    const x0 = v128.load(a);
+    const y0 = v128.load(b);
+    const z0 = v128.load(c);
+    a += aStep;
+    b += bStep;
+    c += cStep;
+    const x1 = v128.load(a);
+    const y1 = v128.load(b);
+    const z1 = v128.load(c);
+    a += aStep;
+    b += bStep;
+    c += cStep;
+    v128.store(to, changetype<Op>(0).apply(x0, y0, z0));
+    v128.store(to, changetype<Op>(0).apply(x1, y1, z1), 16);
+    to += 32;
+  }
+  if (to < end) v128.store(to, changetype<Op>(0).apply(v128.load(a), v128.load(b), v128.load(c)));
+}
+
+function iota(to: usize, first: i32, end: usize): void {
+  let index = i32x4.add(i32x4.splat(first), i32x4(0, 1, 2, 3));
+  const four = i32x4.splat(4);
+  while (to < end) {
+    v128.store(to, index);
+    index = i32x4.add(index, four);
+    to += 16;
+  }
+}
+
+/**
+ * Runs the micro-operation at `pc` over `vectors` vectors. The slot table is at `slots`, 16 bytes a slot: pointer,
+ * then step. `first` is the index of the block's first element in the linear space.
+ */
+export function microOp(pc: usize, slots: usize, vectors: i32, first: i32): void {
+  const code = load<u32>(pc);
+  const to = <usize>load<u32>(slots + ((code >> 4) & 0xff0));
+  const end = to + (<usize>vectors << 4);
+  const aSlot = slots + ((code >> 12) & 0xff0);
+  const a = <usize>load<u32>(aSlot);
+  const aStep = <usize>load<u32>(aSlot, 4);
+  const bSlot = slots + ((code >> 20) & 0xff0);
+  const b = <usize>load<u32>(bSlot);
+  const bStep = <usize>load<u32>(bSlot, 4);
+  switch (code & 0xff) {
+    case MicroOp.Copy:
+      stream1<Copy>(to, a, aStep, end);
+      break;
+    case MicroOp.Neg:
+      stream1<Neg>(to, a, aStep, end);
+      break;
+    case MicroOp.Abs:
+      stream1<Abs>(to, a, aStep, end);
+      break;
+    case MicroOp.Sqrt:
+      stream1<Sqrt>(to, a, aStep, end);
+      break;
+    case MicroOp.Reciprocal:
+      stream1<Reciprocal>(to, a, aStep, end);
+      break;
+    case MicroOp.Floor:
+      stream1<Floor>(to, a, aStep, end);
+      break;
+    case MicroOp.Ceil:
+      stream1<Ceil>(to, a, aStep, end);
+      break;
+    case MicroOp.Trunc:
+      stream1<Trunc>(to, a, aStep, end);
+      break;
+    case MicroOp.Round:
+      stream1<Round>(to, a, aStep, end);
+      break;
+    case MicroOp.Sign:
+      stream1<Sign>(to, a, aStep, end);
+      break;
+    case MicroOp.NegI:
+      stream1<NegI>(to, a, aStep, end);
+      break;
+    case MicroOp.AbsI:
+      stream1<AbsI>(to, a, aStep, end);
+      break;
+    case MicroOp.SignI:
+      stream1<SignI>(to, a, aStep, end);
+      break;
+    case MicroOp.Not:
+      stream1<Not>(to, a, aStep, end);
+      break;
+    case MicroOp.BitNot:
+      stream1<BitNot>(to, a, aStep, end);
+      break;
+    case MicroOp.F32ToI32:
+      stream1<F32ToI32>(to, a, aStep, end);
+      break;
+    case MicroOp.I32ToF32:
+      stream1<I32ToF32>(to, a, aStep, end);
+      break;
+    case MicroOp.F32ToBool:
+      stream1<F32ToBool>(to, a, aStep, end);
+      break;
+    case MicroOp.I32ToBool:
+      stream1<I32ToBool>(to, a, aStep, end);
+      break;
+    case MicroOp.Exp:
+      map1<Exp>(to, a, aStep, end);
+      break;
+    case MicroOp.Log:
+      map1<Log>(to, a, aStep, end);
+      break;
+    case MicroOp.Expm1:
+      map1<Expm1>(to, a, aStep, end);
+      break;
+    case MicroOp.Log1p:
+      map1<Log1p>(to, a, aStep, end);
+      break;
+    case MicroOp.Sin:
+      map1<Sin>(to, a, aStep, end);
+      break;
+    case MicroOp.Cos:
+      map1<Cos>(to, a, aStep, end);
+      break;
+    case MicroOp.Tan:
+      map1<Tan>(to, a, aStep, end);
+      break;
+    case MicroOp.Tanh:
+      map1<Tanh>(to, a, aStep, end);
+      break;
+    case MicroOp.Sigmoid:
+      map1<Sigmoid>(to, a, aStep, end);
+      break;
+    case MicroOp.Erf:
+      map1<Erf>(to, a, aStep, end);
+      break;
+    case MicroOp.Asin:
+      map1<Asin>(to, a, aStep, end);
+      break;
+    case MicroOp.Acos:
+      map1<Acos>(to, a, aStep, end);
+      break;
+    case MicroOp.Atan:
+      map1<Atan>(to, a, aStep, end);
+      break;
+    case MicroOp.Add:
+      stream2<Add>(to, a, aStep, b, bStep, end);
+      break;
+    case MicroOp.Sub:
+      stream2<Sub>(to, a, aStep, b, bStep, end);
+      break;
+    case MicroOp.Mul:
+      stream2<Mul>(to, a, aStep, b, bStep, end);
+      break;
+    case MicroOp.Div:
+      stream2<Div>(to, a, aStep, b, bStep, end);
+      break;
+    case MicroOp.Max:
+      stream2<Max>(to, a, aStep, b, bStep, end);
+      break;
+    case MicroOp.Min:
+      stream2<Min>(to, a, aStep, b, bStep, end);
+      break;
+    case MicroOp.Less:
+      stream2<Less>(to, a, aStep, b, bStep, end);
+      break;
+    case MicroOp.LessEqual:
+      stream2<LessEqual>(to, a, aStep, b, bStep, end);
+      break;
+    case MicroOp.Equal:
+      stream2<Equal>(to, a, aStep, b, bStep, end);
+      break;
+    case MicroOp.NotEqual:
+      stream2<NotEqual>(to, a, aStep, b, bStep, end);
+      break;
+    case MicroOp.AddI:
+      stream2<AddI>(to, a, aStep, b, bStep, end);
+      break;
+    case MicroOp.SubI:
+      stream2<SubI>(to, a, aStep, b, bStep, end);
+      break;
+    case MicroOp.MulI:
+      stream2<MulI>(to, a, aStep, b, bStep, end);
+      break;
+    case MicroOp.MaxI:
+      stream2<MaxI>(to, a, aStep, b, bStep, end);
+      break;
+    case MicroOp.MinI:
+      stream2<MinI>(to, a, aStep, b, bStep, end);
+      break;
+    case MicroOp.And:
+      stream2<And>(to, a, aStep, b, bStep, end);
+      break;
+    case MicroOp.Or:
+      stream2<Or>(to, a, aStep, b, bStep, end);
+      break;
+    case MicroOp.Xor:
+      stream2<Xor>(to, a, aStep, b, bStep, end);
+      break;
+    case MicroOp.LessI:
+      stream2<LessI>(to, a, aStep, b, bStep, end);
+      break;
+    case MicroOp.LessEqualI:
+      stream2<LessEqualI>(to, a, aStep, b, bStep, end);
+      break;
+    case MicroOp.EqualI:
+      stream2<EqualI>(to, a, aStep, b, bStep, end);
+      break;
+    case MicroOp.NotEqualI:
+      stream2<NotEqualI>(to, a, aStep, b, bStep, end);
+      break;
+    case MicroOp.Pow:
+      map2<Pow>(to, a, aStep, b, bStep, end);
+      break;
+    case MicroOp.Fmod:
+      map2<Fmod>(to, a, aStep, b, bStep, end);
+      break;
+    case MicroOp.Atan2:
+      map2<Atan2>(to, a, aStep, b, bStep, end);
+      break;
+    case MicroOp.DivI:
+      map2<DivI>(to, a, aStep, b, bStep, end);
+      break;
+    case MicroOp.RemI:
+      map2<RemI>(to, a, aStep, b, bStep, end);
+      break;
+    case MicroOp.Select:
+    case MicroOp.MulAdd: {
+      const cSlot = slots + (<usize>load<u32>(pc, 4) << 4);
+      const c = <usize>load<u32>(cSlot);
+      const cStep = <usize>load<u32>(cSlot, 4);
+      if ((code & 0xff) == MicroOp.Select) stream3<Select>(to, a, aStep, b, bStep, c, cStep, end);
+      else stream3<MulAdd>(to, a, aStep, b, bStep, c, cStep, end);
+      break;
+    }
+    case MicroOp.Iota:
+      iota(to, first, end);
+      break;
+    case MicroOp.RandomBits:
+      randomBits(to, a, first, vectors);
+      break;
+    default:
+      unreachable();
+  }
+}

@@ -1,0 +1,30 @@
+/**
+ * The blocking of Gemm and the workspace that follows from it, read by both compilers (where TypeScript's `number` is
+ * AssemblyScript's f64): the planner reserves the bytes, the kernel lays its panels out in them.
+ */
+
+/** Block sizes, in elements: the panels of one block stay in cache while they are used. */
+export const enum GemmBlock {
+  /** Rows of A: Rows × Depth floats (32 KiB) are read once for every panel of B. */
+  Rows = 32,
+  /** Columns of B: Depth × Columns packed floats (512 KiB) stay in L2. */
+  Columns = 512,
+  /** Steps of k between loading and storing a tile of C: a panel of Depth × 16 floats (16 KiB) stays in L1. */
+  Depth = 256,
+  /** Zeros at the start of a thread's workspace: where the sums of a panel's row start without bias. */
+  Seed = 20,
+  /** Between packed rows of A: rows a power of two apart would all fall into the same few sets of the L1 cache. */
+  Gap = 16,
+}
+
+/**
+ * Bytes of workspace that one thread of an m × k by k × n Gemm needs; `threads` times as much is to be reserved for
+ * the instruction. A multiple of 64, so that threads never write to the same cache line.
+ */
+export function gemmWorkspaceBytes(m: number, n: number, k: number): number {
+  const rows = Math.ceil(Math.min(m, GemmBlock.Rows) / 4) * 4;
+  const columns = Math.ceil(Math.min(n, GemmBlock.Columns) / 4) * 4;
+  const depth = Math.min(k, GemmBlock.Depth);
+  const bytes = 4 * (GemmBlock.Seed + 4 * rows + (depth + GemmBlock.Gap) * rows + depth * columns);
+  return Math.ceil(bytes / 64) * 64;
+}

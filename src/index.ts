@@ -1,0 +1,20 @@
+/**
+ * lanegrad: autograd for JavaScript on WebAssembly SIMD kernels.
+ * @packageDocumentation
+ */
+import "./tensor/methods.js";
+
+export type { ArrayOf, DType, TypedArray } from "./graph/dtype.js";
+export * from "./graph/errors.js";
+export type { Shape } from "./graph/shape.js";
+export { detach, noGrad, Tensor } from "./graph/tensor.js";
+export type { Tree } from "./graph/tree.js";
+export type { Reduction, TensorLike } from "./ops/define.js";
+export * from "./ops/index.js";
+export type { MemoryReport } from "./plan/memory.js";
+export type { Build } from "./runtime/load.js";
+export type { RuntimeOptions } from "./runtime/runtime.js";
+export { type Compiled, compile, type Returned } from "./tensor/compile.js";
+export * from "./tensor/creation.js";
+export { type BackendInfo, backendInfo, init } from "./tensor/session.js";
+export { backward, grad, valueAndGrad, vjp } from "./transforms/reverse.js";

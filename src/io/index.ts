@@ -1,0 +1,3 @@
+/** `lanegrad/io`: files that weights are kept in. */
+
+export { decodeSafetensors, encodeSafetensors, type SafetensorsFile, type TensorData } from "./safetensors.js";

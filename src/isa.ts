@@ -1,0 +1,307 @@
+/**
+ * The instruction set: what a program in linear memory looks like, read by both compilers.
+ *
+ * The encoder (TypeScript) writes programs in this layout and the interpreter (AssemblyScript) reads them, from this
+ * one file, so the two sides cannot disagree. It therefore holds only what both languages share: `const enum`s of
+ * integers. (In both, an enum member is a compile-time constant.)
+ *
+ * A program is a sequence of instructions, each a run of 32-bit little-endian words. Word 0 is the header:
+ *
+ *      31            16 15       8 7        0
+ *     ┌────────────────┬──────────┬──────────┐
+ *     │ length (words) │  flags   │  opcode  │
+ *     └────────────────┴──────────┴──────────┘
+ *
+ * Addresses are absolute byte offsets into linear memory. Strides and sizes count elements. Every element takes four
+ * bytes: f32, i32, and bool (an i32 that is 0 or 1), so that one lane is one element in every vector. Buffers start at
+ * multiples of `Layout.Alignment` and their length is rounded up to it, so a kernel may read and write whole vectors
+ * past the last element of a buffer, but never past that rounding.
+ */
+
+/** Sizes and limits that encoder and interpreter agree on. */
+export const enum Layout {
+  /** Bytes of one element of any dtype. */
+  ElementBytes = 4,
+  /** Every buffer starts at a multiple of this and its length is rounded up to it, in bytes. */
+  Alignment = 16,
+  /** Elements of one block of an elementwise chain: registers of this many elements stay in the L1 cache. */
+  BlockElements = 512,
+  /** Block registers (gathered inputs included) that one elementwise instruction may use. */
+  MaxRegisters = 24,
+  /** Slots (inputs, outputs and registers together) that one elementwise instruction may name. */
+  MaxSlots = 96,
+  /** Dimensions of an iteration space after collapsing. The encoder copies what needs more. */
+  MaxRank = 8,
+  /** Scratch bytes that each thread owns: slot table, odometer and splats (4096), then the block registers. */
+  ScratchBytes = 53248,
+  /** Where the block registers start within a thread's scratch. */
+  ScratchRegisters = 4096,
+}
+
+/** The low byte of an instruction's header. */
+export const enum Opcode {
+  End = 0,
+  Elementwise = 1,
+  Gemm = 2,
+  Reduce = 3,
+  Copy = 4,
+  Fill = 5,
+  Gather = 6,
+  Scatter = 7,
+}
+
+/** Bits of the second byte of an instruction's header. */
+export const enum Flag {
+  None = 0,
+  /** Gemm: add to C instead of overwriting it. */
+  Accumulate = 1,
+  /** Gemm: the next instruction is an Elementwise over C's elements; run it on each finished range, then skip it. */
+  Epilogue = 2,
+}
+
+/**
+ * Elementwise: a chain of micro-operations over a linear space of `Count` elements, in blocks of
+ * `Layout.BlockElements`. Every micro-operation reads and writes whole blocks.
+ *
+ * After the fixed words: `rank` sizes of the iteration space (row-major; only strided inputs use them), then for every
+ * input its kind and address, followed by `rank` strides when the kind is `Strided`; then every output's address;
+ * then two words for every micro-operation:
+ *
+ *     word 0: micro-op | destination << 8 | a << 16 | b << 24        word 1: c
+ *
+ * Operands and destinations are slots: inputs first, then outputs, then registers. An output slot may be read again
+ * by later micro-operations. The range of an epilogue is a part of the same linear space.
+ */
+export const enum ElementwiseField {
+  Count = 1,
+  /** inputs | outputs << 8 | registers << 16 | rank << 24 */
+  Counts = 2,
+  /** Number of micro-operations. */
+  Operations = 3,
+  /** First of the variable words. */
+  Body = 4,
+}
+
+/** How an elementwise input is laid out over the linear space. */
+export const enum InputKind {
+  /** One element after the other, in the order of the space. */
+  Contiguous = 0,
+  /** One element for the whole space. */
+  Scalar = 1,
+  /** Any strides (zero and negative ones too): gathered into a register block by block. */
+  Strided = 2,
+  /** A small record read by the micro-operation itself (the key of `RandomBits`). */
+  Record = 3,
+}
+
+/**
+ * Gemm: C[m,n] = Σ_k A[m,k]·B[k,n] (+ bias[n]) (+ C[m,n] with `Flag.Accumulate`), for every index of the batch.
+ * A and B have any row and column strides, so transposes and broadcasts need no copy. C's columns are adjacent.
+ * After the fixed words, for each of `BatchRank` dimensions: size, stride of A, stride of B, stride of C.
+ * K may be 0 (C becomes the bias, or zeros).
+ */
+export const enum GemmField {
+  M = 1,
+  N = 2,
+  K = 3,
+  A = 4,
+  ARow = 5,
+  AColumn = 6,
+  B = 7,
+  BRow = 8,
+  BColumn = 9,
+  C = 10,
+  CRow = 11,
+  /** Address of N contiguous floats, or 0. */
+  Bias = 12,
+  /** Address of `gemmWorkspace(...)` bytes for packed panels. */
+  Workspace = 13,
+  BatchRank = 14,
+  Batch = 15,
+}
+
+/**
+ * Reduce: out[kept…] = ⊕ over the reduced dimensions of in[kept…, reduced…]; out is contiguous in the order of the
+ * kept dimensions. After the fixed words, (size, stride) of every kept dimension, then of every reduced one.
+ * A reduction over nothing gives the operation's identity.
+ */
+export const enum ReduceField {
+  /** A `ReduceOp`. */
+  Operation = 1,
+  Out = 2,
+  In = 3,
+  KeptRank = 4,
+  ReducedRank = 5,
+  KeptCount = 6,
+  ReducedCount = 7,
+  Dims = 8,
+}
+
+/** What a Reduce does. The arg- variants write the row-major index within the reduced dimensions, as i32. */
+export const enum ReduceOp {
+  SumF32 = 0,
+  ProdF32 = 1,
+  MaxF32 = 2,
+  MinF32 = 3,
+  ArgMaxF32 = 4,
+  ArgMinF32 = 5,
+  SumI32 = 6,
+  ProdI32 = 7,
+  MaxI32 = 8,
+  MinI32 = 9,
+  ArgMaxI32 = 10,
+  ArgMinI32 = 11,
+}
+
+/** Copy: dst[i…] = src[i…] over `Rank` dimensions; (size, destination stride, source stride) of each follow. */
+export const enum CopyField {
+  Destination = 1,
+  Source = 2,
+  Rank = 3,
+  Dims = 4,
+}
+
+/** Fill: `Count` elements from `Destination` on become the 32-bit word `Value`. */
+export const enum FillField {
+  Destination = 1,
+  Count = 2,
+  Value = 3,
+  Length = 4,
+}
+
+/**
+ * Gather: out[o, j, i] = src[o, index[o, j, i], i] for o < Outer, j < Picked, i < Inner; out and src are contiguous,
+ * src as [Outer, Axis, Inner]. The index has strides of its own: (0, 1, 0) selects whole rows (an embedding), its own
+ * row-major ones select element by element. An index below 0 or not below Axis stops the program.
+ *
+ * Scatter has the same words and runs the other way: out[o, index[o, j, i], i] ⊕= src[o, j, i] in rising order of j,
+ * out as [Outer, Axis, Inner] already holding what the sources are combined with.
+ */
+export const enum GatherField {
+  Out = 1,
+  Source = 2,
+  Index = 3,
+  Outer = 4,
+  Axis = 5,
+  Picked = 6,
+  Inner = 7,
+  IndexOuterStride = 8,
+  IndexPickedStride = 9,
+  IndexInnerStride = 10,
+  /** Scatter only: a `ScatterOp`. */
+  Operation = 11,
+  Length = 12,
+}
+
+/** How Scatter combines. */
+export const enum ScatterOp {
+  Add = 0,
+  Replace = 1,
+  Multiply = 2,
+  Maximum = 3,
+  Minimum = 4,
+  /** Integer addition. */
+  AddI32 = 5,
+}
+
+/**
+ * Micro-operations of an elementwise chain. Comparisons give 0 or 1 as i32. Conditions are true where not 0.
+ * Names without a suffix act on f32; `I` on i32.
+ */
+export const enum MicroOp {
+  Copy = 0,
+  // f32 → f32
+  Neg = 1,
+  Abs = 2,
+  Sqrt = 3,
+  Reciprocal = 4,
+  Exp = 5,
+  Log = 6,
+  Expm1 = 7,
+  Log1p = 8,
+  Sin = 9,
+  Cos = 10,
+  Tan = 11,
+  Tanh = 12,
+  Sigmoid = 13,
+  Erf = 14,
+  Floor = 15,
+  Ceil = 16,
+  Trunc = 17,
+  /** To the nearest integer, ties to even. */
+  Round = 18,
+  /** -1, 0 or 1; NaN stays NaN. */
+  Sign = 19,
+  Asin = 20,
+  Acos = 21,
+  Atan = 22,
+  // f32 × f32 → f32
+  Add = 32,
+  Sub = 33,
+  Mul = 34,
+  Div = 35,
+  Pow = 36,
+  /** NaN if either is NaN. */
+  Max = 37,
+  /** NaN if either is NaN. */
+  Min = 38,
+  /** C's fmod: the result has the sign of the dividend. */
+  Fmod = 39,
+  Atan2 = 40,
+  // f32 × f32 → bool
+  Less = 48,
+  LessEqual = 49,
+  Equal = 50,
+  NotEqual = 51,
+  // i32 → i32
+  NegI = 64,
+  AbsI = 65,
+  SignI = 66,
+  /** bool → bool */
+  Not = 67,
+  /** Bitwise complement. */
+  BitNot = 68,
+  // i32 × i32 → i32 (wrapping)
+  AddI = 80,
+  SubI = 81,
+  MulI = 82,
+  /** Rounds towards zero; 0 where the divisor is 0. */
+  DivI = 83,
+  /** Sign of the dividend; 0 where the divisor is 0. */
+  RemI = 84,
+  MaxI = 85,
+  MinI = 86,
+  And = 87,
+  Or = 88,
+  Xor = 89,
+  // i32 × i32 → bool
+  LessI = 96,
+  LessEqualI = 97,
+  EqualI = 98,
+  NotEqualI = 99,
+  // conversions
+  F32ToI32 = 112,
+  I32ToF32 = 113,
+  F32ToBool = 114,
+  I32ToBool = 115,
+  // three operands
+  /** a ≠ 0 ? b : c, on whole lanes of any dtype. */
+  Select = 128,
+  /** a·b + c: two roundings on the strict build, fused on the relaxed one. */
+  MulAdd = 129,
+  // sources: the value depends on the element's index in the linear space
+  /** The index itself, as i32. */
+  Iota = 144,
+  /** 32 random bits from Philox4x32-10; a is a `Record` of four words: key low, key high, offset low, offset high. */
+  RandomBits = 145,
+}
+
+/** Why a program stopped early: the words of the status record that the interpreter leaves. */
+export const enum StatusField {
+  /** Byte offset of the instruction within the program. */
+  Instruction = 0,
+  /** The index that is out of range. */
+  Value = 1,
+  /** Length in words. */
+  Length = 2,
+}

@@ -1,0 +1,31 @@
+/** What several families of operators are made of and users do not see. */
+import { ArgumentError } from "../graph/errors.js";
+import { dataNode } from "../graph/sources.js";
+import { detach, Tensor } from "../graph/tensor.js";
+import { add, clamp, sub } from "./arithmetic.js";
+import type { Reduction } from "./define.js";
+import { mean, sum } from "./reduction.js";
+
+/** A vector of whole numbers, as i32. */
+export function wholeNumbers(values: readonly number[]): Tensor {
+  return new Tensor(dataNode(Int32Array.from(values), [values.length], "i32"));
+}
+
+/** Elements below `least` raised to it, while gradients pass as if they were not: as PyTorch clamps under no_grad. */
+export function raised(x: Tensor, least: number): Tensor {
+  return add(x, detach(sub(clamp(x, least), x)));
+}
+
+/** A loss's elements combined as asked; to their mean if nothing is. */
+export function reduceLoss(op: string, elements: Tensor, reduction: Reduction = "mean"): Tensor {
+  switch (reduction) {
+    case "none":
+      return elements;
+    case "mean":
+      return mean(elements);
+    case "sum":
+      return sum(elements);
+    default:
+      throw new ArgumentError(`${op}: reduction must be "none", "mean" or "sum", not ${JSON.stringify(reduction)}`);
+  }
+}

@@ -1,0 +1,74 @@
+/** All operators: the functions, and the table of their records. */
+import { activationOperators } from "./activation.js";
+import { arithmetic } from "./arithmetic.js";
+import { arrangeOperators } from "./arrange.js";
+import { assembleOperators } from "./assemble.js";
+import { binaryOperators } from "./binary.js";
+import { contractOperators } from "./contract.js";
+import { conversionOperators } from "./conversion.js";
+import { creationOperators } from "./creation.js";
+import { cumulativeOperators } from "./cumulative.js";
+import type { OperatorTable } from "./define.js";
+import { diagonalOperators } from "./diagonal.js";
+import { distanceOperators } from "./distance.js";
+import { indexingOperators } from "./indexing.js";
+import { lossOperators } from "./loss.js";
+import { marginLossOperators } from "./margin-loss.js";
+import { matmulOperators } from "./matmul.js";
+import { movementOperators } from "./movement.js";
+import { normOperators } from "./norm.js";
+import { paddingOperators } from "./padding.js";
+import { reductionOperators } from "./reduction.js";
+import { softmaxOperators } from "./softmax.js";
+import { statisticsOperators } from "./statistics.js";
+import { unaryOperators } from "./unary.js";
+
+export * from "./activation.js";
+export * from "./arithmetic.js";
+export * from "./arrange.js";
+export * from "./assemble.js";
+export * from "./binary.js";
+export * from "./contract.js";
+export { to } from "./conversion.js";
+export * from "./creation.js";
+export * from "./cumulative.js";
+export * from "./diagonal.js";
+export * from "./distance.js";
+export * from "./indexing.js";
+export * from "./loss.js";
+export * from "./margin-loss.js";
+export * from "./matmul.js";
+export * from "./movement.js";
+export * from "./norm.js";
+export * from "./padding.js";
+export * from "./reduction.js";
+export * from "./softmax.js";
+export * from "./statistics.js";
+export * from "./unary.js";
+
+/** The record of every operator, by the name of its function. */
+export const operators: OperatorTable = /* @__PURE__ */ Object.assign(
+  {},
+  conversionOperators,
+  creationOperators,
+  arithmetic,
+  unaryOperators,
+  binaryOperators,
+  activationOperators,
+  movementOperators,
+  paddingOperators,
+  arrangeOperators,
+  assembleOperators,
+  diagonalOperators,
+  reductionOperators,
+  statisticsOperators,
+  softmaxOperators,
+  normOperators,
+  cumulativeOperators,
+  matmulOperators,
+  contractOperators,
+  distanceOperators,
+  indexingOperators,
+  lossOperators,
+  marginLossOperators,
+);

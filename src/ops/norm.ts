@@ -1,0 +1,231 @@
+/** Normalizations: inputs moved to mean 0 and variance 1, or to length 1, over some of their dimensions. */
+import { ArgumentError, ShapeError } from "../graph/errors.js";
+import { formatShape, type Shape, sameShape, sizeOf } from "../graph/shape.js";
+import type { Tensor } from "../graph/tensor.js";
+import { add, clamp, clone, div, mul, sub } from "./arithmetic.js";
+import type { OperatorTable } from "./define.js";
+import { narrow, reshape } from "./movement.js";
+import { pad } from "./padding.js";
+import { mean } from "./reduction.js";
+import { norm } from "./statistics.js";
+import { pow, rsqrt, square } from "./unary.js";
+
+/** What PyTorch adds where no eps is given: the distance from 1 to the next f32. */
+const F32_EPSILON = 2 ** -23;
+
+interface Normalized {
+  readonly out: Tensor;
+  readonly mean: Tensor;
+  /** 1 / standard deviation. */
+  readonly rstd: Tensor;
+}
+
+/** The input moved to mean 0 and variance 1 over `dims`. */
+function standardize(input: Tensor, dims: readonly number[], eps: number): Normalized {
+  const average = mean(input, dims, true);
+  const centered = sub(input, average);
+  const rstd = rsqrt(add(mean(square(centered), dims, true), eps));
+  return { out: mul(centered, rstd), mean: average, rstd };
+}
+
+function affine(x: Tensor, weight: Tensor | null | undefined, bias: Tensor | null | undefined): Tensor {
+  const scaled = weight == null ? x : mul(x, weight);
+  return bias == null ? scaled : add(scaled, bias);
+}
+
+/** The trailing dimensions that `normalizedShape` names. */
+function trailingDims(
+  op: string,
+  input: Tensor,
+  normalizedShape: Shape,
+  parameters: Record<string, unknown>,
+): number[] {
+  const lead = input.ndim - normalizedShape.length;
+  if (normalizedShape.length === 0 || lead < 0 || !sameShape(input.shape.slice(lead), normalizedShape)) {
+    throw new ShapeError(
+      `${op}: input ${formatShape(input.shape)} does not end in normalizedShape ${formatShape(normalizedShape)}`,
+    );
+  }
+  for (const [name, parameter] of Object.entries(parameters) as [string, Tensor | null | undefined][]) {
+    if (parameter != null && !sameShape(parameter.shape, normalizedShape)) {
+      throw new ShapeError(
+        `${op}: ${name} is ${formatShape(parameter.shape)}, and must be normalizedShape ${formatShape(normalizedShape)}`,
+      );
+    }
+  }
+  return normalizedShape.map((_, i) => lead + i);
+}
+
+/** Layer normalization with the mean and the reciprocal standard deviation that it used, as size-1 dimensions. */
+export function nativeLayerNorm(
+  input: Tensor,
+  normalizedShape: Shape,
+  weight: Tensor | null | undefined,
+  bias: Tensor | null | undefined,
+  eps: number,
+): [Tensor, Tensor, Tensor] {
+  const dims = trailingDims("layerNorm", input, normalizedShape, { weight, bias });
+  const { out, mean, rstd } = standardize(input, dims, eps);
+  return [affine(out, weight, bias), mean, rstd];
+}
+
+/**
+ * Layer normalization (Ba et al. 2016) over the trailing dimensions `normalizedShape`, then `· weight + bias`.
+ * @param weight of shape `normalizedShape`, or none
+ * @param bias of shape `normalizedShape`, or none
+ */
+export function layerNorm(
+  input: Tensor,
+  normalizedShape: Shape,
+  weight?: Tensor | null,
+  bias?: Tensor | null,
+  eps = 1e-5,
+): Tensor {
+  return nativeLayerNorm(input, normalizedShape, weight, bias, eps)[0];
+}
+
+/**
+ * Root mean square normalization (Zhang & Sennrich 2019): the input over `√(mean(x²) + eps)`, then `· weight`.
+ * @param eps 2⁻²³ if none is given
+ */
+export function rmsNorm(input: Tensor, normalizedShape: Shape, weight?: Tensor | null, eps?: number | null): Tensor {
+  const dims = trailingDims("rmsNorm", input, normalizedShape, { weight });
+  const scale = rsqrt(add(mean(square(input), dims, true), eps ?? F32_EPSILON));
+  return affine(mul(input, scale), weight, null);
+}
+
+/** Each group of channels as one dimension: `[N, groups, everything else]`. */
+function grouped(op: string, input: Tensor, groups: number): Tensor {
+  if (input.ndim < 2) throw new ShapeError(`${op}: input must be [N, C, ...], not ${formatShape(input.shape)}`);
+  const [batch, channels] = input.shape as [number, number];
+  if (!Number.isInteger(groups) || groups < 1 || channels % groups !== 0) {
+    throw new ArgumentError(
+      `${op}: the ${channels} channels of ${formatShape(input.shape)} do not divide into ${groups} groups`,
+    );
+  }
+  return reshape(input, [batch, groups, (channels / groups) * sizeOf(input.shape.slice(2))]);
+}
+
+/** A parameter with one element a channel, shaped to meet `[N, C, ...]`. */
+function perChannel(op: string, name: string, parameter: Tensor | null | undefined, input: Tensor): Tensor | null {
+  if (parameter == null) return null;
+  const channels = input.shape[1] as number;
+  if (!sameShape(parameter.shape, [channels])) {
+    throw new ShapeError(`${op}: ${name} is ${formatShape(parameter.shape)}, and must be [${channels}]`);
+  }
+  return reshape(parameter, [channels, ...input.shape.slice(2).map(() => 1)]);
+}
+
+function groupStatistics(
+  input: Tensor,
+  groups: number,
+  weight: Tensor | null | undefined,
+  bias: Tensor | null | undefined,
+  eps: number,
+): Normalized {
+  const { out, mean, rstd } = standardize(grouped("groupNorm", input, groups), [2], eps);
+  const [scale, shift] = [
+    perChannel("groupNorm", "weight", weight, input),
+    perChannel("groupNorm", "bias", bias, input),
+  ];
+  return { out: affine(reshape(out, input.shape), scale, shift), mean, rstd };
+}
+
+/**
+ * Group normalization (Wu & He 2018): mean 0 and variance 1 over each group of channels, then `· weight + bias`.
+ * @param input `[N, C, ...]`
+ * @param weight `[C]` or none
+ * @param bias `[C]` or none
+ */
+export function groupNorm(
+  input: Tensor,
+  numGroups: number,
+  weight?: Tensor | null,
+  bias?: Tensor | null,
+  eps = 1e-5,
+): Tensor {
+  return groupStatistics(input, numGroups, weight, bias, eps).out;
+}
+
+/** Group normalization with the `[N, groups]` means and reciprocal standard deviations that it used. */
+export function nativeGroupNorm(
+  input: Tensor,
+  weight: Tensor | null | undefined,
+  bias: Tensor | null | undefined,
+  batch: number,
+  channels: number,
+  area: number,
+  groups: number,
+  eps: number,
+): [Tensor, Tensor, Tensor] {
+  if (input.numel !== batch * channels * area) {
+    throw new ShapeError(
+      `nativeGroupNorm: ${formatShape(input.shape)} is not ${batch} × ${channels} × ${area} elements`,
+    );
+  }
+  const { out, mean, rstd } = groupStatistics(input, groups, weight, bias, eps);
+  return [out, reshape(mean, [batch, groups]), reshape(rstd, [batch, groups])];
+}
+
+/** The input divided by its p-norm along `dim`, or by `eps` where the norm is less. */
+export function normalize(input: Tensor, p = 2, dim: number | Shape = 1, eps = 1e-12): Tensor {
+  return div(input, clamp(norm(input, p, dim, true), eps));
+}
+
+/**
+ * Local response normalization (Krizhevsky et al. 2012): the input over `(k + alpha · mean)^beta`, where the mean is
+ * that of the squares of `size` neighbouring channels.
+ * @param input `[N, C, ...]`
+ */
+export function localResponseNorm(input: Tensor, size: number, alpha = 1e-4, beta = 0.75, k = 1): Tensor {
+  if (input.ndim < 3) {
+    throw new ShapeError(`localResponseNorm: input must have 3 dimensions or more, not ${formatShape(input.shape)}`);
+  }
+  if (!Number.isInteger(size) || size < 1)
+    throw new ArgumentError(`localResponseNorm: size must be 1 or more, not ${size}`);
+  if (input.numel === 0) return clone(input);
+  const channels = input.shape[1] as number;
+  const widths = [...input.shape.slice(2).flatMap(() => [0, 0]), Math.floor(size / 2), Math.floor((size - 1) / 2)];
+  const squares = pad(square(input), widths);
+  const total = Array.from({ length: size }, (_, i) => narrow(squares, 1, i, channels)).reduce((a, b) => add(a, b));
+  return div(input, pow(add(mul(total, alpha / size), k), beta));
+}
+
+/** The operators of this file. */
+export const normOperators: OperatorTable = {
+  layerNorm: {
+    fn: layerNorm,
+    params: ["input", "normalizedShape", "weight", "bias", "eps"],
+    samples: ["f32[3,4]; [4]; f32[4]; f32[4]", "f32[2,3,4]; [3,4]", "f32[2,5]; [5]; null; f32[5]; 0.1"],
+  },
+  nativeLayerNorm: {
+    fn: nativeLayerNorm,
+    params: ["input", "normalizedShape", "weight", "bias", "eps"],
+    samples: ["f32[3,4]; [4]; f32[4]; f32[4]; 0.01"],
+  },
+  rmsNorm: {
+    fn: rmsNorm,
+    params: ["input", "normalizedShape", "weight", "eps"],
+    samples: ["f32[3,4]; [4]; f32[4]", "f32[2,3,4]; [3,4]; null; 0.1"],
+  },
+  groupNorm: {
+    fn: groupNorm,
+    params: ["input", "numGroups", "weight", "bias", "eps"],
+    samples: ["f32[2,4,3]; 2; f32[4]; f32[4]", "f32[2,4]; 2"],
+  },
+  nativeGroupNorm: {
+    fn: nativeGroupNorm,
+    params: ["input", "weight", "bias", "N", "C", "HxW", "group", "eps"],
+    samples: ["f32[2,4,3]; f32[4]; f32[4]; 2; 4; 3; 2; 0.01"],
+  },
+  normalize: {
+    fn: normalize,
+    params: ["input", "p", "dim", "eps"],
+    samples: ["f32[3,4]", "f32[2,3,4]; 1; -1", "f32[3,4]; 2; 0; 0.01"],
+  },
+  localResponseNorm: {
+    fn: localResponseNorm,
+    params: ["input", "size", "alpha", "beta", "k"],
+    samples: ["f32[2,4,3]; 3", "f32[2,4,3]; 2; 0.5; 0.6; 1.5"],
+  },
+};

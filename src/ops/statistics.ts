@@ -1,0 +1,192 @@
+/** Statistics: variances and norms, extremes together, and reductions that pass over NaN. */
+import { expectDType } from "../graph/dtype.js";
+import { ArgumentError } from "../graph/errors.js";
+import { normalizeDims, sizeOf } from "../graph/shape.js";
+import type { Tensor } from "../graph/tensor.js";
+import { abs, div, eq, sub, where } from "./arithmetic.js";
+import { to } from "./conversion.js";
+import type { OperatorTable } from "./define.js";
+import { reshape } from "./movement.js";
+import { amax, amin, type Dims, mean, type ReductionOptions, sum } from "./reduction.js";
+import { isnan, pow, sqrt, square } from "./unary.js";
+
+// ── Variance ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+/** How a variance is computed. */
+export interface VarianceOptions {
+  /** What is taken from the number of elements before dividing by it: 1 (the default) gives an unbiased estimate. */
+  readonly correction?: number | null;
+  /** `true` is correction 1, `false` correction 0. */
+  readonly unbiased?: boolean | null;
+  /** Keep the reduced dimensions, with size 1. */
+  readonly keepdim?: boolean | null;
+}
+
+/** A reduction of `input` over `dims` that kept them, without them unless they are to be kept. */
+function dropped(x: Tensor, dims: readonly number[], keepdim: boolean): Tensor {
+  if (keepdim) return x;
+  return reshape(
+    x,
+    x.shape.filter((_, i) => !dims.includes(i)),
+  );
+}
+
+/** The dimensions that `dim` names; none named, or an empty list, are all. */
+function dimsOf(op: string, dim: Dims | undefined, rank: number): number[] {
+  return normalizeDims(op, Array.isArray(dim) && dim.length === 0 ? null : dim, rank);
+}
+
+function moments(
+  op: string,
+  input: Tensor,
+  dim: Dims | undefined,
+  options: VarianceOptions,
+): { variance: Tensor; average: Tensor } {
+  expectDType(op, "input", input.dtype, "f32");
+  const correction = options.correction ?? (options.unbiased === false ? 0 : 1);
+  const dims = dimsOf(op, dim, input.ndim);
+  const average = mean(input, dims, true);
+  const count = sizeOf(dims.map((d) => input.shape[d] as number));
+  const variance = div(sum(square(sub(input, average)), dims, true), Math.max(0, count - correction));
+  const keepdim = options.keepdim ?? false;
+  return { variance: dropped(variance, dims, keepdim), average: dropped(average, dims, keepdim) };
+}
+
+/** The variance over `dim`, or of everything: `Σ(x - mean)² / (n - correction)`. */
+function variance(input: Tensor, dim?: Dims, options: VarianceOptions = {}): Tensor {
+  return moments("var", input, dim, options).variance;
+}
+
+// `var` is a name that only an export may have.
+export { variance as var };
+
+/** The square root of the variance. */
+export function std(input: Tensor, dim?: Dims, options: VarianceOptions = {}): Tensor {
+  return sqrt(moments("std", input, dim, options).variance);
+}
+
+/** The variance and the mean. */
+export function varMean(input: Tensor, dim?: Dims, options: VarianceOptions = {}): [Tensor, Tensor] {
+  const { variance, average } = moments("varMean", input, dim, options);
+  return [variance, average];
+}
+
+/** The standard deviation and the mean. */
+export function stdMean(input: Tensor, dim?: Dims, options: VarianceOptions = {}): [Tensor, Tensor] {
+  const { variance, average } = moments("stdMean", input, dim, options);
+  return [sqrt(variance), average];
+}
+
+// ── Norms ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+/** `x^p` for x from 0 up, where a gradient at 0 that would be infinite is 0. */
+function rootOrPower(x: Tensor, p: number): Tensor {
+  if (p === 1) return x;
+  const zero = eq(x, 0);
+  return where(zero, p > 0 ? 0 : Number.POSITIVE_INFINITY, pow(where(zero, 1, x), p));
+}
+
+/**
+ * The p-norm over `dim`, or of everything: `(Σ|x|^p)^(1/p)`; for ±∞ the largest or smallest magnitude, for 0 the number
+ * of elements that are not 0. Its gradient where it is 0 is 0.
+ * @param p a number, or `"fro"` for the 2-norm
+ */
+export function norm(input: Tensor, p: number | "fro" | null = "fro", dim?: Dims, keepdim = false): Tensor {
+  expectDType("norm", "input", input.dtype, "f32");
+  const order = p === "fro" || p === null ? 2 : p;
+  if (typeof order !== "number" || Number.isNaN(order)) {
+    throw new ArgumentError(`norm: p must be a number or "fro", not ${JSON.stringify(p)}`);
+  }
+  const magnitude = order === 2 ? input : abs(input);
+  switch (order) {
+    case 0:
+      return sum(to(to(input, "bool"), "f32"), dim, keepdim);
+    case 2:
+      return rootOrPower(sum(square(magnitude), dim, keepdim), 0.5);
+    case Number.POSITIVE_INFINITY:
+      return amax(magnitude, dim, keepdim);
+    case Number.NEGATIVE_INFINITY:
+      return amin(magnitude, dim, keepdim);
+    default:
+      return rootOrPower(sum(rootOrPower(magnitude, order), dim, keepdim), 1 / order);
+  }
+}
+
+/** The p-norm of the difference of two tensors, which broadcast. */
+export function dist(input: Tensor, other: Tensor, p = 2): Tensor {
+  return norm(sub(input, other), p);
+}
+
+// ── Extremes and NaN ────────────────────────────────────────────────────────────────────────────────────────────────
+
+/** The smallest and the largest element along a dimension, or of everything. */
+export function aminmax(
+  input: Tensor,
+  options: { dim?: number | null; keepdim?: boolean } = {},
+): { min: Tensor; max: Tensor } {
+  const { dim, keepdim = false } = options;
+  return { min: amin(input, dim, keepdim), max: amax(input, dim, keepdim) };
+}
+
+/** The sum of the elements that are not NaN. */
+export function nansum(input: Tensor, dim?: Dims, keepdim = false, options: ReductionOptions = {}): Tensor {
+  return sum(where(isnan(input), 0, input), dim, keepdim, options);
+}
+
+/** The mean of the elements that are not NaN. */
+export function nanmean(input: Tensor, dim?: Dims, keepdim = false, options: ReductionOptions = {}): Tensor {
+  const x = options.dtype == null ? input : to(input, options.dtype);
+  expectDType("nanmean", "input", x.dtype, "f32");
+  return div(nansum(x, dim, keepdim), sum(to(eq(x, x), "f32"), dim, keepdim));
+}
+
+const VARIANCE_OPTIONS = ["correction", "unbiased", "keepdim"];
+
+/** The operators of this file. */
+export const statisticsOperators: OperatorTable = {
+  var: {
+    fn: variance,
+    params: ["input", "dim"],
+    options: VARIANCE_OPTIONS,
+    samples: ["f32[3,4]", 'f32[3,4]; 1; {"correction":0}', 'f32[2,3,4]; [0,2]; {"keepdim":true}'],
+  },
+  std: {
+    fn: std,
+    params: ["input", "dim"],
+    options: VARIANCE_OPTIONS,
+    samples: ["f32[3,4]", 'f32[3,4]; 0; {"unbiased":false}'],
+  },
+  varMean: { fn: varMean, params: ["input", "dim"], options: VARIANCE_OPTIONS, samples: ["f32[3,4]; 1"] },
+  stdMean: { fn: stdMean, params: ["input", "dim"], options: VARIANCE_OPTIONS, samples: ["f32[3,4]; 1"] },
+  norm: {
+    fn: norm,
+    params: ["input", "p", "dim", "keepdim"],
+    samples: [
+      "f32[3,4]",
+      "f32[3,4]; 1; 1",
+      "f32[3,4]; 3; [0,1]; true",
+      "f32[3,4]; -1.5; 0",
+      'f32[3,4]; "fro"; 1',
+      "f32[3,4]; 0; 1",
+    ],
+  },
+  dist: { fn: dist, params: ["input", "other", "p"], samples: ["f32[3,4]; f32[4]; 3"] },
+  aminmax: {
+    fn: aminmax,
+    params: ["input"],
+    options: ["dim", "keepdim"],
+    samples: ["f32[3,4]", 'f32[3,4]; {"dim":1,"keepdim":true}'],
+  },
+  nansum: {
+    fn: nansum,
+    params: ["input", "dim", "keepdim"],
+    options: ["dtype"],
+    samples: ["f32[3,4]; 1"],
+  },
+  nanmean: {
+    fn: nanmean,
+    params: ["input", "dim", "keepdim"],
+    options: ["dtype"],
+    samples: ["f32[3,4]; 1; true"],
+  },
+};

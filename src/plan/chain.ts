@@ -1,0 +1,168 @@
+/** Elementwise chains: from fused nodes to the micro-operations of one instruction. */
+
+import { sizeOf } from "../graph/shape.js";
+import type { Node } from "../graph/tensor.js";
+import { collapse, expandView, isContiguous } from "../graph/view.js";
+import { InputKind, Layout, MicroOp } from "../isa.js";
+import type { PlanOperand } from "./buffer.js";
+
+/** A chain ready for encoding. */
+export interface Chain {
+  readonly words: readonly (number | PlanOperand)[];
+  /** Inputs whose memory an output may take: nothing reads the input after the output is written. */
+  readonly inPlace: readonly { readonly output: Node; readonly input: PlanOperand }[];
+}
+
+interface Input {
+  readonly operand: PlanOperand;
+  readonly kind: InputKind;
+  readonly strides: readonly number[];
+}
+
+/** A micro-operation and the node that it computes. */
+export interface Operation {
+  readonly op: MicroOp;
+  readonly node: Node;
+  readonly operands: readonly Node[];
+}
+
+/** The micro-operation of an elementwise node. */
+function microOpOf(node: Node): MicroOp {
+  const { lowering } = node.primitive;
+  if (lowering.kind !== "elementwise") throw new Error(`${node.primitive.name} is not elementwise`);
+  const dtype = (node.inputs.at(-1) ?? node).dtype;
+  const op = lowering.micro[dtype];
+  if (op === undefined) throw new Error(`${node.primitive.name} has no micro-operation for ${dtype}`);
+  return op;
+}
+
+/**
+ * The micro-operations of a chain, in order. A product and the only addition that reads it become one, which reads the
+ * factors where the addition stood.
+ */
+export function operationsOf(nodes: readonly Node[], outputs: ReadonlySet<Node>): Operation[] {
+  const uses = new Map<Node, number>();
+  for (const node of nodes) for (const x of node.inputs) uses.set(x, (uses.get(x) ?? 0) + 1);
+  const own = new Set(nodes);
+  const operations = new Map<Node, Operation>();
+  for (const node of nodes) {
+    const op = microOpOf(node);
+    const factor = (x: Node | undefined): Operation | undefined =>
+      x !== undefined && own.has(x) && uses.get(x) === 1 && !outputs.has(x) && operations.get(x)?.op === MicroOp.Mul
+        ? operations.get(x)
+        : undefined;
+    const [a, b] = node.inputs;
+    const product = op === MicroOp.Add ? (factor(a) ?? factor(b)) : undefined;
+    if (product === undefined) {
+      operations.set(node, { op, node, operands: node.inputs });
+    } else {
+      operations.delete(product.node);
+      const addend = product.node === a ? b : a;
+      operations.set(node, { op: MicroOp.MulAdd, node, operands: [...product.operands, addend as Node] });
+    }
+  }
+  return [...operations.values()];
+}
+
+/** Gives every value a slot: inputs, then outputs, then as few registers as their lifetimes allow. */
+function assignSlots(
+  operations: readonly Operation[],
+  inputs: readonly Node[],
+  outputs: readonly Node[],
+): { slots: Map<Node, number>; registers: number; lastUse: Map<Node, number> } {
+  const slots = new Map<Node, number>();
+  for (const node of [...inputs, ...outputs]) slots.set(node, slots.size);
+  const lastUse = new Map<Node, number>();
+  operations.forEach(({ operands }, i) => {
+    for (const x of operands) lastUse.set(x, i);
+  });
+  const firstRegister = slots.size;
+  const free: number[] = [];
+  let registers = 0;
+  operations.forEach(({ node, operands }, i) => {
+    // An operand that dies here hands its register to the result: micro-operations load before they store.
+    for (const x of new Set(operands)) {
+      const slot = slots.get(x) as number;
+      if (slot >= firstRegister && lastUse.get(x) === i) free.push(slot);
+    }
+    if (!slots.has(node)) slots.set(node, free.pop() ?? firstRegister + registers++);
+  });
+  return { slots, registers, lastUse };
+}
+
+/**
+ * Encodes `nodes`, all over one shape, as the words of one Elementwise instruction.
+ * @param values where the values from outside of the chain are; strided ones have at most `Layout.MaxRank` dimensions
+ * @param targets where the values that are needed outside of the chain go
+ */
+export function encodeChain(
+  nodes: readonly Node[],
+  values: ReadonlyMap<Node, PlanOperand>,
+  targets: ReadonlyMap<Node, PlanOperand>,
+): Chain {
+  const { shape } = nodes[0] as Node;
+  const outputs = [...targets.keys()];
+  const operations = operationsOf(nodes, new Set(outputs));
+  const own = new Set(nodes);
+  const inputNodes = [...new Set(operations.flatMap(({ operands }) => operands))].filter((x) => !own.has(x));
+  const records = new Set(operations.filter(({ op }) => op === MicroOp.RandomBits).flatMap(({ operands }) => operands));
+  const inputs = inputNodes.map((node) => describeInput(values.get(node) as PlanOperand, shape, records.has(node)));
+  const strided = inputs.filter(({ kind }) => kind === InputKind.Strided);
+  const dims = collapse(
+    shape,
+    strided.map(({ strides }) => strides),
+  );
+  const { slots, registers, lastUse } = assignSlots(operations, inputNodes, outputs);
+  const rank = strided.length === 0 ? 0 : dims.length;
+
+  const words: (number | PlanOperand)[] = [
+    sizeOf(shape),
+    inputs.length | (outputs.length << 8) | (registers << 16) | (rank << 24),
+    operations.length,
+    ...dims.slice(0, rank).map(({ size }) => size),
+  ];
+  for (const input of inputs) {
+    words.push(input.kind, input.operand);
+    if (input.kind === InputKind.Strided) {
+      const k = strided.indexOf(input);
+      words.push(...dims.map(({ strides }) => strides[k] as number));
+    }
+  }
+  for (const node of outputs) words.push(targets.get(node) as PlanOperand);
+  for (const { op, node, operands } of operations) {
+    const [a = 0, b = 0, c = 0] = operands.map((x) => slots.get(x) as number);
+    words.push(op | ((slots.get(node) as number) << 8) | (a << 16) | (b << 24), c);
+  }
+  if (slots.size > Layout.MaxSlots || registers + strided.length > Layout.MaxRegisters) {
+    throw new Error(
+      `a chain of ${nodes.length} nodes needs ${slots.size} slots and ${registers + strided.length} registers`,
+    );
+  }
+  return { words, inPlace: reusable(operations, inputNodes, inputs, outputs, lastUse) };
+}
+
+function describeInput(operand: PlanOperand, shape: readonly number[], record: boolean): Input {
+  if (record) return { operand, kind: InputKind.Record, strides: [] };
+  const { strides } = expandView(operand, shape);
+  if (strides.every((s, d) => s === 0 || shape[d] === 1)) return { operand, kind: InputKind.Scalar, strides: [] };
+  if (isContiguous({ shape, strides, offset: 0 })) return { operand, kind: InputKind.Contiguous, strides: [] };
+  return { operand, kind: InputKind.Strided, strides };
+}
+
+/** Pairs of an output and an input where nothing reads the input, or its buffer, once the output is written. */
+function reusable(
+  operations: readonly Operation[],
+  inputNodes: readonly Node[],
+  inputs: readonly Input[],
+  outputs: readonly Node[],
+  lastUse: ReadonlyMap<Node, number>,
+): Chain["inPlace"] {
+  return outputs.flatMap((output) => {
+    const written = operations.findIndex(({ node }) => node === output);
+    return inputs.flatMap(({ operand, kind }, i) => {
+      const alone = inputs.filter((other) => other.operand.buffer === operand.buffer).length === 1;
+      const safe = kind === InputKind.Contiguous && alone && (lastUse.get(inputNodes[i] as Node) as number) <= written;
+      return safe ? [{ output, input: operand }] : [];
+    });
+  });
+}

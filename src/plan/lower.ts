@@ -1,0 +1,415 @@
+/** Lowering: from units to steps. Views become strides, chains and kernels become instructions on buffers. */
+import type { Epilogue, KernelContext, Lowering, Operand } from "../graph/primitive.js";
+import { formatShape, sameShape, sizeOf } from "../graph/shape.js";
+import type { Node } from "../graph/tensor.js";
+import { collapse, expandView, isContiguous, type Layout as View, wholeView } from "../graph/view.js";
+import { isLeaf } from "../graph/walk.js";
+import { Flag, Layout, Opcode } from "../isa.js";
+import type { Buffer, PlanOperand, Region, Step } from "./buffer.js";
+import { encodeChain, operationsOf } from "./chain.js";
+import type { Unit } from "./fuse.js";
+
+/** What a program must do with the values that it computes. */
+export interface Targets {
+  /** Values that the host reads after the run. */
+  readonly results: readonly Node[];
+  /** New values of states: they are in place when the run ends. */
+  readonly updates: readonly { readonly slot: number; readonly node: Node }[];
+}
+
+/** Where the leaves' values are. */
+export type LeafOperand = (node: Node) => PlanOperand;
+
+/** A lowered program. */
+export interface Lowered {
+  readonly steps: Step[];
+  /** Every buffer of the temporary region. */
+  readonly temporaries: Buffer[];
+  /** Where each result is, row-major. */
+  readonly results: PlanOperand[];
+}
+
+const NO_EPILOGUE: Epilogue = { bias: null, chain: false };
+
+class Lowerer {
+  readonly steps: Step[] = [];
+  readonly temporaries: Buffer[] = [];
+  private readonly values = new Map<Node, PlanOperand>();
+  /** The state that a node's value may be written to directly, by node. */
+  private readonly direct = new Map<Node, { slot: number; bytes: number }>();
+  private readonly outside: ReadonlySet<Node>;
+
+  constructor(
+    private readonly units: readonly Unit[],
+    private readonly targets: Targets,
+    private readonly leafOperand: LeafOperand,
+  ) {
+    this.outside = this.neededOutsideOfUnits();
+    this.planDirectUpdates();
+  }
+
+  run(): Lowered {
+    for (const unit of this.units) this.lowerUnit(unit);
+    const results = this.targets.results.map((node) => this.resultOperand(node));
+    this.copyUpdates();
+    return { steps: this.steps, temporaries: this.temporaries, results };
+  }
+
+  /** Nodes whose values must reach memory: roots, and what another unit reads. */
+  private neededOutsideOfUnits(): Set<Node> {
+    const needed = new Set<Node>([...this.targets.results, ...this.targets.updates.map(({ node }) => node)]);
+    for (const unit of this.units) {
+      const own = new Set(unit.nodes);
+      for (const node of unit.nodes) {
+        if (!isLeaf(node)) for (const input of node.inputs) if (!own.has(input)) needed.add(input);
+      }
+    }
+    return needed;
+  }
+
+  /**
+   * A new state may be written over the old one where nothing reads the old one afterwards. The unit that writes it
+   * may itself read it, if it is a chain that reads each element before it writes it.
+   */
+  private planDirectUpdates(): void {
+    const lastReader = new Map<number, number>();
+    const slotOf = new Map<Node, number>();
+    this.units.forEach((unit, position) => {
+      for (const node of unit.nodes) {
+        if (isLeaf(node)) {
+          const { region } = this.leafOperand(node).buffer;
+          if (region.kind === "state") slotOf.set(node, region.slot);
+          continue;
+        }
+        for (const input of node.inputs) {
+          const slot = slotOf.get(input);
+          if (slot === undefined) continue;
+          lastReader.set(slot, position);
+          if (node.primitive.lowering.kind === "view") slotOf.set(node, slot);
+        }
+      }
+    });
+    const unitOf = new Map(this.units.flatMap((unit, i) => unit.nodes.map((node) => [node, { unit, i }] as const)));
+    for (const { slot, node } of this.targets.updates) {
+      const place = unitOf.get(node);
+      if (place === undefined || isLeaf(node) || node.primitive.lowering.kind === "view") continue;
+      if (this.direct.has(node) || slotOf.has(node)) continue;
+      const last = lastReader.get(slot) ?? -1;
+      const safe = last < place.i || (last === place.i && this.readsInPlace(place.unit, node, slot, slotOf));
+      if (safe) this.direct.set(node, { slot, bytes: 4 * sizeOf(node.shape) });
+    }
+  }
+
+  /** Whether `unit` is a chain that reads state `slot` only element by element, and never after writing `node`. */
+  private readsInPlace(unit: Unit, node: Node, slot: number, slotOf: ReadonlyMap<Node, number>): boolean {
+    if (unit.head !== null || node.primitive.lowering.kind !== "elementwise") return false;
+    const operations = operationsOf(unit.nodes, this.outside);
+    const written = operations.findIndex((operation) => operation.node === node);
+    return operations.every(({ operands }, i) =>
+      operands.every((x) => slotOf.get(x) !== slot || (isLeaf(x) && i <= written && sameShape(x.shape, node.shape))),
+    );
+  }
+
+  private lowerUnit(unit: Unit): void {
+    const [first] = unit.nodes as [Node];
+    if (isLeaf(first)) {
+      this.values.set(first, this.leafOperand(first));
+      return;
+    }
+    const { lowering } = first.primitive;
+    switch (lowering.kind) {
+      case "elementwise":
+        this.lowerChain(unit.nodes);
+        break;
+      case "view":
+        this.values.set(first, this.viewOf(first, lowering));
+        break;
+      case "reduce":
+        this.lowerReduce(first, lowering);
+        break;
+      case "kernel":
+        if (unit.head === null) this.lowerKernel(first, lowering, NO_EPILOGUE);
+        else this.lowerProduct(unit, lowering);
+        break;
+      case "source":
+        throw new Error(`${first.primitive.name} has no value and is not bound`);
+    }
+  }
+
+  private valueOf(node: Node): PlanOperand {
+    const value = this.values.get(node);
+    if (value === undefined) throw new Error(`${node.primitive.name} is used before it was computed`);
+    return value;
+  }
+
+  // ── Buffers and steps ─────────────────────────────────────────────────────────────────────────────────────────────
+
+  private temporary(bytes: number, node: Node | null): Buffer {
+    const buffer: Buffer = {
+      region: { kind: "temporary" },
+      bytes,
+      node,
+      first: this.steps.length,
+      last: this.steps.length,
+      offset: 0,
+      reuses: null,
+    };
+    this.temporaries.push(buffer);
+    return buffer;
+  }
+
+  /** A new row-major buffer for the value of `node`: its state's own memory where that may be overwritten. */
+  private allocate(node: Node): PlanOperand {
+    const direct = this.direct.get(node);
+    const buffer =
+      direct === undefined
+        ? this.temporary(4 * sizeOf(node.shape), node)
+        : stateBuffer(direct.slot, direct.bytes, node);
+    const operand: PlanOperand = { buffer, dtype: node.dtype, ...wholeView(node.shape) };
+    this.values.set(node, operand);
+    return operand;
+  }
+
+  private emit(
+    opcode: number,
+    flags: number,
+    words: readonly (number | Operand)[],
+    reads: readonly Operand[],
+    writes: readonly Operand[],
+    nodes: readonly Node[],
+  ): Step {
+    const step: Step = {
+      opcode,
+      flags,
+      words: words as readonly (number | PlanOperand)[],
+      reads: reads.map((x) => x.buffer as Buffer),
+      writes: writes.map((x) => x.buffer as Buffer),
+      nodes,
+    };
+    for (const buffer of [...step.reads, ...step.writes]) buffer.last = Math.max(buffer.last, this.steps.length);
+    this.steps.push(step);
+    return step;
+  }
+
+  private copy(target: Operand, source: Operand, node: Node): void {
+    if (sizeOf(target.shape) === 0) return;
+    const dims = collapse(target.shape, [target.strides, source.strides]);
+    const outer = dims.slice(0, Math.max(0, dims.length - Layout.MaxRank));
+    const inner = dims.slice(outer.length).flatMap(({ size, strides }) => [size, ...strides]);
+    const emitAt = (depth: number, to: number, from: number): void => {
+      const dim = outer[depth];
+      if (dim === undefined) {
+        const words = [{ ...target, offset: to }, { ...source, offset: from }, dims.length - outer.length, ...inner];
+        this.emit(Opcode.Copy, Flag.None, words, [source], [target], [node]);
+        return;
+      }
+      const [toStride, fromStride] = dim.strides as [number, number];
+      for (let i = 0; i < dim.size; i++) emitAt(depth + 1, to + i * toStride, from + i * fromStride);
+    };
+    emitAt(0, target.offset, source.offset);
+  }
+
+  /** `operand` itself where it is row-major, else a copy of it that is. */
+  private contiguous(operand: PlanOperand, node: Node): PlanOperand {
+    if (isContiguous(operand)) return operand;
+    const buffer = this.temporary(4 * sizeOf(operand.shape), node);
+    const out: PlanOperand = { buffer, dtype: operand.dtype, ...wholeView(operand.shape) };
+    this.copy(out, operand, node);
+    return out;
+  }
+
+  // ── Units ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  private viewOf(node: Node, lowering: Extract<Lowering<unknown>, { kind: "view" }>): PlanOperand {
+    const input = this.valueOf(node.inputs[0] as Node);
+    const seen = (operand: PlanOperand): View | null => lowering.view(operand, node.shape, node.attrs);
+    const layout = seen(input);
+    if (layout !== null) return { ...input, ...layout };
+    const copied = this.contiguous(input, node);
+    const again = seen(copied);
+    if (again === null)
+      throw new Error(`${node.primitive.name} ${formatShape(node.shape)} is no view of a row-major buffer`);
+    return { ...copied, ...again };
+  }
+
+  /** The values that `chain` reads from outside of its unit, as operands that it can walk. */
+  private chainInputs(chain: readonly Node[], unit: readonly Node[]): Map<Node, PlanOperand> {
+    const { shape } = chain[0] as Node;
+    const outer = new Set(chain.flatMap((node) => node.inputs).filter((x) => !unit.includes(x)));
+    const inputs = new Map([...outer].map((x) => [x, this.valueOf(x)]));
+    const strides = [...inputs.values()].map((x) => expandView(x, shape).strides);
+    if (collapse(shape, strides).length > Layout.MaxRank) {
+      for (const [x, operand] of inputs) {
+        const expanded = { ...operand, ...expandView(operand, shape) };
+        if (operand.strides.some((s) => s !== 0)) inputs.set(x, this.contiguous(expanded, x));
+      }
+    }
+    return inputs;
+  }
+
+  private lowerChain(chain: readonly Node[]): void {
+    const inputs = this.chainInputs(chain, chain);
+    const targets = new Map(chain.filter((node) => this.outside.has(node)).map((node) => [node, this.allocate(node)]));
+    if (sizeOf((chain[0] as Node).shape) === 0) return;
+    const { words, inPlace } = encodeChain(chain, inputs, targets);
+    this.emit(Opcode.Elementwise, Flag.None, words, [...inputs.values()], [...targets.values()], chain);
+    this.reuse(inPlace);
+  }
+
+  /** Lets outputs of the last step take over the memory of inputs that die there. */
+  private reuse(pairs: readonly { readonly output: Node; readonly input: PlanOperand }[]): void {
+    const taken = new Set<Buffer>();
+    for (const { output, input } of pairs) {
+      const { buffer } = this.valueOf(output);
+      const whole = input.offset === 0 && input.buffer.bytes === buffer.bytes;
+      const bothTemporary = input.buffer.region.kind === "temporary" && buffer.region.kind === "temporary";
+      if (!whole || !bothTemporary || buffer.reuses !== null || taken.has(input.buffer)) continue;
+      taken.add(input.buffer);
+      buffer.reuses = { from: input.buffer, step: this.steps.length - 1 };
+    }
+  }
+
+  private lowerReduce(node: Node, lowering: Extract<Lowering<unknown>, { kind: "reduce" }>): void {
+    const { dims } = node.attrs as { dims: readonly number[] };
+    const source = this.valueOf(node.inputs[0] as Node);
+    const op = lowering.op[source.dtype];
+    if (op === undefined) throw new Error(`${node.primitive.name} has no reduction for ${source.dtype}`);
+    const walk = (x: PlanOperand) => {
+      const pick = (wanted: boolean) => x.shape.map((_, d) => d).filter((d) => dims.includes(d) === wanted);
+      const loop = (ds: readonly number[]) =>
+        collapse(
+          ds.map((d) => x.shape[d] as number),
+          [ds.map((d) => x.strides[d] as number)],
+        );
+      return { kept: loop(pick(false)), reduced: loop(pick(true)) };
+    };
+    let input = source;
+    let { kept, reduced } = walk(input);
+    if (kept.length > Layout.MaxRank || reduced.length > Layout.MaxRank) {
+      input = this.contiguous(source, node);
+      ({ kept, reduced } = walk(input));
+    }
+    const out = this.allocate(node);
+    const count = sizeOf(node.shape);
+    if (count === 0) return;
+    const sizes = [kept.length, reduced.length, count, sizeOf(dims.map((d) => input.shape[d] as number))];
+    const loops = [...kept, ...reduced].flatMap(({ size, strides }) => [size, ...strides]);
+    this.emit(Opcode.Reduce, Flag.None, [op, out, input, ...sizes, ...loops], [input], [out], [node]);
+  }
+
+  private lowerKernel(
+    node: Node,
+    lowering: Extract<Lowering<unknown>, { kind: "kernel" }>,
+    epilogue: Epilogue,
+    nodes: readonly Node[] = [node],
+  ): void {
+    const context: KernelContext<unknown> = {
+      attrs: node.attrs,
+      inputCount: node.inputs.length,
+      epilogue,
+      input: (i) => this.valueOf(node.inputs[i] as Node),
+      contiguous: (i) => this.contiguous(this.valueOf(node.inputs[i] as Node), node),
+      output: () => this.allocate(node),
+      copy: (target, source) => this.copy(target, source, node),
+      fill: (target, word) => {
+        const count = sizeOf(target.shape);
+        if (count > 0) this.emit(Opcode.Fill, Flag.None, [target, count, word], [], [target], [node]);
+      },
+      workspace: (bytes) => {
+        const buffer = this.temporary(bytes, null);
+        return { buffer, dtype: "f32", ...wholeView([bytes / 4]) } as PlanOperand;
+      },
+      emit: (opcode, flags, words, { reads, writes }) => {
+        this.emit(opcode, flags, words, reads, writes, nodes);
+      },
+    };
+    lowering.lower(context);
+  }
+
+  /** A matrix product and the chain behind it; a bias that the chain adds first moves into the product. */
+  private lowerProduct(unit: Unit, lowering: Extract<Lowering<unknown>, { kind: "kernel" }>): void {
+    const [product, ...members] = unit.nodes as [Node, ...Node[]];
+    const { added, bias } = this.findBias(product, members);
+    const chain = added === null ? members : members.filter((node) => node !== added);
+    if (sizeOf(product.shape) === 0) {
+      for (const node of members) if (this.outside.has(node)) this.allocate(node);
+      return;
+    }
+    const fused = chain.length > 0;
+    const operands = fused ? this.chainInputs(chain, unit.nodes) : null;
+    this.lowerKernel(product, lowering, { bias, chain: fused }, unit.nodes);
+    const value = this.valueOf(product);
+    if (added !== null) this.values.set(added, value);
+    if (operands === null) return;
+    operands.set(added ?? product, value);
+    const targets = new Map(chain.filter((node) => this.outside.has(node)).map((node) => [node, this.allocate(node)]));
+    const { words, inPlace } = encodeChain(chain, operands, targets);
+    const reads = [...operands.values()];
+    const step = this.emit(Opcode.Elementwise, Flag.None, words, reads, [...targets.values()], chain);
+    // The chain runs inside of the product's step, so nothing that it touches may share memory with what that reads.
+    for (const buffer of [...step.reads, ...step.writes]) buffer.first = Math.min(buffer.first, this.steps.length - 2);
+    for (const buffer of (this.steps.at(-2) as Step).reads) buffer.last = Math.max(buffer.last, this.steps.length - 1);
+    this.reuse(inPlace.filter(({ input }) => input.buffer === value.buffer));
+  }
+
+  /** The addition of a row vector to the product, if that is the only thing done with the product itself. */
+  private findBias(product: Node, members: readonly Node[]): { added: Node | null; bias: PlanOperand | null } {
+    const none = { added: null, bias: null };
+    const readers = members.filter((node) => node.inputs.includes(product));
+    const [added] = readers;
+    if (added === undefined || readers.length !== 1 || added.primitive.name !== "add" || added.dtype !== "f32")
+      return none;
+    const other = added.inputs[0] === product ? added.inputs[1] : added.inputs[0];
+    if (other === undefined || other === product || members.includes(other)) return none;
+    const operand = this.valueOf(other);
+    const { strides } = expandView(operand, product.shape);
+    const last = product.shape.length - 1;
+    const row = strides.every((s, d) => product.shape[d] === 1 || s === (d === last ? 1 : 0));
+    return row && this.direct.get(added) === undefined ? { added, bias: operand } : none;
+  }
+
+  // ── Roots ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** A result, row-major, in memory that no later step of the program writes. */
+  private resultOperand(node: Node): PlanOperand {
+    const value = this.valueOf(node);
+    let operand = value;
+    if (value.buffer.region.kind !== "temporary" || !isContiguous(value)) {
+      const buffer = this.temporary(4 * sizeOf(value.shape), node);
+      operand = { buffer, dtype: value.dtype, ...wholeView(value.shape) };
+      this.copy(operand, value, node);
+    }
+    operand.buffer.last = Number.POSITIVE_INFINITY;
+    return operand;
+  }
+
+  /** Copies the updates that were not written directly; all are read before the first is written. */
+  private copyUpdates(): void {
+    const rest = this.targets.updates.filter(({ slot, node }) => this.direct.get(node)?.slot !== slot);
+    const written = new Set(rest.map(({ slot }) => slot));
+    const staged = rest.map(({ slot, node }) => {
+      const value = this.valueOf(node);
+      const { region } = value.buffer;
+      if (region.kind !== "state" || !written.has(region.slot)) return { slot, node, value };
+      const buffer = this.temporary(4 * sizeOf(node.shape), node);
+      const stage: PlanOperand = { buffer, dtype: node.dtype, ...wholeView(node.shape) };
+      this.copy(stage, value, node);
+      return { slot, node, value: stage };
+    });
+    for (const { slot, node, value } of staged) {
+      const buffer = stateBuffer(slot, 4 * sizeOf(node.shape), node);
+      this.copy({ buffer, dtype: node.dtype, ...wholeView(node.shape) } as PlanOperand, value, node);
+    }
+  }
+}
+
+/** A buffer that stands for a state's memory. */
+export function stateBuffer(slot: number, bytes: number, node: Node | null): Buffer {
+  const region: Region = { kind: "state", slot };
+  return { region, bytes, node, first: 0, last: Number.POSITIVE_INFINITY, offset: 0, reuses: null };
+}
+
+/** Lowers units, in their order, to steps. */
+export function lower(units: readonly Unit[], targets: Targets, leafOperand: LeafOperand): Lowered {
+  return new Lowerer(units, targets, leafOperand).run();
+}

@@ -1,0 +1,195 @@
+/**
+ * The plan: everything that is decided before a program runs. From a graph through simplification, fusion, scheduling,
+ * lowering, placement and encoding, in that order; there is no other way to a result.
+ */
+
+import { checking, debug } from "../graph/debug.js";
+import type { DType } from "../graph/dtype.js";
+import { printGraph } from "../graph/print.js";
+import type { Shape } from "../graph/shape.js";
+import { sizeOf } from "../graph/shape.js";
+import { constantValue, simplify } from "../graph/simplify.js";
+import type { Node } from "../graph/tensor.js";
+import { verifyGraph } from "../graph/verify.js";
+import { wholeView } from "../graph/view.js";
+import { topological } from "../graph/walk.js";
+import { type Buffer, type PlanOperand, paddedBytes, type Step } from "./buffer.js";
+import { type Code, encode } from "./encode.js";
+import { fuse } from "./fuse.js";
+import { lower, stateBuffer } from "./lower.js";
+import { liveBytes, place } from "./place.js";
+import { printArena, printSteps } from "./print.js";
+import { replay } from "./replay.js";
+
+/** A leaf that the host fills before a run. */
+export interface Feed {
+  readonly node: Node;
+  readonly dtype: DType;
+  readonly length: number;
+  /** Byte offset: in the temporaries for inputs, in the pool for cells. */
+  readonly offset: number;
+}
+
+/** A value that the host reads after a run. */
+export interface Result {
+  readonly shape: Shape;
+  readonly dtype: DType;
+  /** Byte offset in the temporaries. */
+  readonly offset: number;
+}
+
+/** A state: memory that outlives the runs. */
+export interface State {
+  readonly shape: Shape;
+  readonly dtype: DType;
+}
+
+/** What a plan is made from. */
+export interface Request {
+  readonly results: readonly Node[];
+  readonly states: readonly State[];
+  /** Leaves that stand for the current value of a state, by slot. */
+  readonly stateLeaves: ReadonlyMap<Node, number>;
+  readonly updates: readonly { readonly slot: number; readonly node: Node }[];
+}
+
+/** A program and all that a runtime needs for running it. */
+export interface Plan {
+  readonly code: Code;
+  readonly steps: readonly Step[];
+  readonly temporaries: readonly Buffer[];
+  /** Bytes of the temporaries, placed. */
+  readonly temporaryBytes: number;
+  /** The program's own numbers, as they stand before any cell is written. */
+  readonly pool: Uint32Array;
+  readonly inputs: readonly Feed[];
+  readonly cells: readonly Feed[];
+  readonly results: readonly Result[];
+  readonly states: readonly State[];
+  /** The simplified graph. */
+  readonly roots: readonly Node[];
+}
+
+/** Bytes that a state takes in memory, with padding. */
+export function stateBytes(state: State): number {
+  return paddedBytes(stateBuffer(0, 4 * sizeOf(state.shape), null));
+}
+
+/** Where leaves are: constants and cells in the pool, states where they are kept, the rest among the temporaries. */
+class Leaves {
+  readonly inputs = new Map<Node, Buffer>();
+  readonly cells: Feed[] = [];
+  private readonly words: number[] = [];
+  private readonly operands = new Map<Node, PlanOperand>();
+  private readonly pool: Buffer = {
+    region: { kind: "pool" },
+    bytes: 0,
+    node: null,
+    first: -1,
+    last: Number.POSITIVE_INFINITY,
+    offset: 0,
+    reuses: null,
+  };
+
+  constructor(private readonly stateLeaves: ReadonlyMap<Node, number>) {}
+
+  operand(node: Node): PlanOperand {
+    const known = this.operands.get(node);
+    if (known !== undefined) return known;
+    const operand = this.describe(node);
+    this.operands.set(node, operand);
+    return operand;
+  }
+
+  private describe(node: Node): PlanOperand {
+    const { shape, dtype } = node;
+    const slot = this.stateLeaves.get(node);
+    if (slot !== undefined) return { buffer: stateBuffer(slot, 4 * sizeOf(shape), node), dtype, ...wholeView(shape) };
+    const value = constantValue(node);
+    if (value !== undefined) {
+      this.words.push(bitsOf(value, dtype));
+      return { buffer: this.pool, dtype, shape, strides: shape.map(() => 0), offset: this.words.length - 1 };
+    }
+    if (node.primitive.name === "cell") {
+      // Random keys are read as whole vectors, so every cell starts at a multiple of four words.
+      while (this.words.length % 4 !== 0) this.words.push(0);
+      const offset = this.words.length;
+      const length = sizeOf(shape);
+      for (let i = 0; i < length; i++) this.words.push(0);
+      this.cells.push({ node, dtype, length, offset: 4 * offset });
+      return { buffer: this.pool, dtype, ...wholeView(shape), offset };
+    }
+    const buffer: Buffer = {
+      region: { kind: "temporary" },
+      bytes: 4 * sizeOf(shape),
+      node,
+      first: -1,
+      last: -1,
+      offset: 0,
+      reuses: null,
+    };
+    this.inputs.set(node, buffer);
+    return { buffer, dtype, ...wholeView(shape) };
+  }
+
+  poolWords(): Uint32Array {
+    return Uint32Array.from(this.words);
+  }
+}
+
+/** The word that holds a number. */
+function bitsOf(value: number, dtype: DType): number {
+  return dtype === "f32" ? (new Uint32Array(Float32Array.of(value).buffer)[0] as number) : value >>> 0;
+}
+
+/** Makes the plan for a request. */
+export function compilePlan(request: Request): Plan {
+  const started = performance.now();
+  const wanted = [...request.results, ...request.updates.map(({ node }) => node)];
+  debug(2, () => `traced graph:\n${printGraph(wanted)}`);
+  const roots = simplify(wanted);
+  if (checking) verifyGraph("simplification", roots, wanted);
+  debug(2, () => `simplified graph:\n${printGraph(roots)}`);
+  const results = roots.slice(0, request.results.length);
+  const updates = request.updates.map(({ slot }, i) => ({ slot, node: roots[results.length + i] as Node }));
+  const units = fuse(topological(roots), new Set(roots));
+
+  const leaves = new Leaves(request.stateLeaves);
+  const lowered = lower(units, { results, updates }, (node) => leaves.operand(node));
+  const temporaries = [...leaves.inputs.values(), ...lowered.temporaries];
+  const temporaryBytes = place(temporaries);
+  if (checking)
+    replay(
+      lowered.steps,
+      temporaries,
+      lowered.results.map(({ buffer }) => buffer),
+    );
+  debug(1, () => {
+    const nodes = units.reduce((sum, unit) => sum + unit.nodes.length, 0);
+    const ms = (performance.now() - started).toFixed(1);
+    return `plan: ${nodes} nodes, ${lowered.steps.length} steps, ${temporaryBytes} bytes of temporaries (${liveBytes(temporaries)} alive at once), ${ms} ms`;
+  });
+  debug(3, () => `${printSteps(lowered.steps)}\narena:\n${printArena(temporaries)}`);
+
+  const inputs = [...leaves.inputs].map(([node, { offset }]) => feed(node, offset));
+  return {
+    code: encode(lowered.steps),
+    steps: lowered.steps,
+    temporaries,
+    temporaryBytes,
+    pool: leaves.poolWords(),
+    inputs,
+    cells: leaves.cells,
+    results: lowered.results.map(({ shape, dtype, buffer, offset }) => ({
+      shape,
+      dtype,
+      offset: buffer.offset + 4 * offset,
+    })),
+    states: request.states,
+    roots,
+  };
+}
+
+function feed(node: Node, offset: number): Feed {
+  return { node, dtype: node.dtype, length: sizeOf(node.shape), offset };
+}

@@ -1,0 +1,247 @@
+/** The runtime: kernels, their memory, and running programs. It knows programs and no operators. */
+import { allocate, type DType, type TypedArray } from "../graph/dtype.js";
+import { IndexError } from "../graph/errors.js";
+import { sizeOf } from "../graph/shape.js";
+import type { Storage } from "../graph/tensor.js";
+import { Layout, StatusField } from "../isa.js";
+import { Base, type Code } from "../plan/encode.js";
+import type { Feed, Plan, State } from "../plan/plan.js";
+import { Arena, type Extent } from "./arena.js";
+import { type Build, chooseBuild, compileBuild, type Kernels } from "./load.js";
+
+/** Options of a runtime. */
+export interface RuntimeOptions {
+  /**
+   * Which kernels. `strict` (the default) gives the same bits on every engine and processor; `relaxed` uses fused
+   * multiply-add and is somewhat faster; `auto` is `relaxed` where the engine has it.
+   */
+  readonly build?: Build | "auto";
+  /** The folder of the .wasm files, ending in a slash, where a bundler or server has moved them. */
+  readonly wasm?: URL | string;
+  /** Bytes that the arena may grow to; 4 GiB by default. */
+  readonly maximumBytes?: number;
+}
+
+/** Kernels on a memory of their own. */
+export class Runtime {
+  private readonly status: Extent;
+  private readonly scratch: Extent;
+  private temporary: Extent;
+  /** Views of the memory; made anew when it grows. */
+  private f32: Float32Array;
+  private i32: Int32Array;
+  /** Gives back the regions of states and programs that were collected. */
+  private readonly collected = new FinalizationRegistry<Extent>((extent) => this.arena.release(extent));
+
+  private constructor(
+    readonly build: Build,
+    readonly arena: Arena,
+    private readonly kernels: Kernels,
+  ) {
+    this.status = arena.allocate(4 * StatusField.Length, "the status record");
+    this.scratch = arena.allocate(Layout.ScratchBytes, "scratch");
+    this.temporary = arena.allocate(0, "temporaries");
+    this.f32 = new Float32Array(arena.memory.buffer);
+    this.i32 = new Int32Array(arena.memory.buffer);
+  }
+
+  /** Loads the kernels. */
+  static async create(options: RuntimeOptions = {}): Promise<Runtime> {
+    const build = chooseBuild(options.build ?? "strict");
+    const location = new URL(options.wasm ?? "../../wasm/", import.meta.url);
+    const module = await compileBuild(build, location);
+    const arena = new Arena(options.maximumBytes ?? 2 ** 32);
+    const instance = await WebAssembly.instantiate(module, { env: { memory: arena.memory, abort: unreachable } });
+    return new Runtime(build, arena, instance.exports as unknown as Kernels);
+  }
+
+  /** Bytes that every program of this runtime shares: scratch and the status record. */
+  get sharedBytes(): number {
+    return this.status.bytes + this.scratch.bytes;
+  }
+
+  /** A region that is released when `owner` is collected. */
+  own(owner: object, bytes: number, what: string): Extent {
+    const extent = this.arena.allocate(bytes, what);
+    this.collected.register(owner, extent, owner);
+    return extent;
+  }
+
+  /** Releases the region of `owner` at once. */
+  disown(owner: object, extent: Extent): void {
+    this.collected.unregister(owner);
+    this.arena.release(extent);
+  }
+
+  /** The address of a temporary region of at least `bytes`, shared by all programs, one of which runs at a time. */
+  temporaries(bytes: number): number {
+    if (bytes > this.temporary.bytes) {
+      const before = this.temporary;
+      this.arena.release(before);
+      this.temporary = { address: before.address, bytes: 0 };
+      this.temporary = this.arena.allocate(bytes, "temporaries");
+    }
+    return this.temporary.address;
+  }
+
+  private refresh(): void {
+    if (this.f32.buffer !== this.arena.memory.buffer) {
+      this.f32 = new Float32Array(this.arena.memory.buffer);
+      this.i32 = new Int32Array(this.arena.memory.buffer);
+    }
+  }
+
+  /** Copies a value into memory. */
+  write(address: number, value: TypedArray): void {
+    this.refresh();
+    if (value instanceof Float32Array) this.f32.set(value, address >>> 2);
+    else this.i32.set(value, address >>> 2);
+  }
+
+  /** Copies `length` elements out of memory. */
+  read(address: number, dtype: DType, length: number): TypedArray {
+    this.refresh();
+    const from = address >>> 2;
+    if (dtype === "f32") return this.f32.slice(from, from + length);
+    if (dtype === "i32") return this.i32.slice(from, from + length);
+    return allocate(dtype, length).map((_, i) => this.i32[from + i] as number);
+  }
+
+  /** Writes a program's words with the addresses that its relocations ask for. */
+  writeCode(address: number, { words, relocations }: Code, bases: readonly number[]): void {
+    this.refresh();
+    const start = address >>> 2;
+    this.i32.set(words, start);
+    const { word, base, offset } = relocations;
+    for (let i = 0; i < word.length; i++) {
+      this.i32[start + (word[i] as number)] = (bases[base[i] as number] as number) + (offset[i] as number);
+    }
+  }
+
+  /** Writes the numbers of a cell. */
+  writeCell(address: number, dtype: DType, values: readonly number[]): void {
+    this.refresh();
+    const memory = dtype === "f32" ? this.f32 : this.i32;
+    for (let i = 0; i < values.length; i++) memory[(address >>> 2) + i] = values[i] as number;
+  }
+
+  /**
+   * Runs the program at `address`.
+   * @returns null, or the byte offset of the instruction that stopped it and the index that it found out of range
+   */
+  run(address: number): { readonly at: number; readonly index: number } | null {
+    if (this.kernels.run(address, this.scratch.address, this.status.address, 0, 1) === 0) return null;
+    this.refresh();
+    const status = this.status.address >>> 2;
+    return {
+      at: this.i32[status + StatusField.Instruction] as number,
+      index: this.i32[status + StatusField.Value] as number,
+    };
+  }
+}
+
+function unreachable(): never {
+  throw new Error("a kernel aborted: this is a defect of lanegrad");
+}
+
+/** A state in the arena. */
+export class Resident implements Storage {
+  private readonly extent: Extent;
+  private readonly length: number;
+
+  constructor(
+    readonly runtime: Runtime,
+    readonly state: State,
+  ) {
+    this.length = sizeOf(state.shape);
+    this.extent = runtime.own(this, 4 * this.length, `a state ${state.dtype}[${state.shape}]`);
+  }
+
+  get address(): number {
+    return this.extent.address;
+  }
+
+  read(): TypedArray {
+    return this.runtime.read(this.extent.address, this.state.dtype, this.length);
+  }
+
+  write(value: TypedArray): void {
+    this.runtime.write(this.extent.address, value);
+  }
+}
+
+/** A plan loaded into a runtime: it can be run any number of times. */
+export class Program {
+  private readonly block: Extent;
+  private readonly codeBytes: number;
+  private bases: number[] = [];
+
+  constructor(
+    readonly runtime: Runtime,
+    readonly plan: Plan,
+  ) {
+    this.codeBytes = Math.ceil((4 * plan.code.words.length) / Layout.Alignment) * Layout.Alignment;
+    this.block = runtime.own(this, this.codeBytes + 4 * plan.pool.length, "a program");
+    runtime.write(this.poolAddress, new Int32Array(plan.pool.buffer));
+  }
+
+  private get poolAddress(): number {
+    return this.block.address + this.codeBytes;
+  }
+
+  /** Gives its memory back at once. It must not be run again. */
+  release(): void {
+    this.runtime.disown(this, this.block);
+  }
+
+  /**
+   * Runs once.
+   * @param states the states' memory, by slot
+   * @param inputs the value of each of the plan's inputs
+   * @param cells the numbers of each of the plan's cells
+   * @returns the value of each result, in arrays of their own
+   * @throws IndexError where an index in a tensor is out of range; the run stops there
+   */
+  run(
+    states: readonly { readonly resident: Resident }[],
+    inputs: (i: number) => TypedArray,
+    cells: (i: number) => readonly number[],
+  ): TypedArray[] {
+    const { runtime, plan } = this;
+    const temporaries = runtime.temporaries(plan.temporaryBytes);
+    this.bind(temporaries, states);
+    for (let i = 0; i < plan.inputs.length; i++) {
+      const feed = plan.inputs[i] as Feed;
+      runtime.write(temporaries + feed.offset, inputs(i));
+    }
+    for (let i = 0; i < plan.cells.length; i++) {
+      const feed = plan.cells[i] as Feed;
+      runtime.writeCell(this.poolAddress + feed.offset, feed.dtype, cells(i));
+    }
+    const stopped = runtime.run(this.block.address);
+    if (stopped !== null) throw this.indexError(stopped);
+    return plan.results.map(({ offset, dtype, shape }) => runtime.read(temporaries + offset, dtype, sizeOf(shape)));
+  }
+
+  /** Writes the code again where a region has moved since it last was written. */
+  private bind(temporaries: number, states: readonly { readonly resident: Resident }[]): void {
+    let same = this.bases.length === Base.State + states.length && this.bases[Base.Temporary] === temporaries;
+    for (let i = 0; same && i < states.length; i++) {
+      same = this.bases[Base.State + i] === (states[i] as { resident: Resident }).resident.address;
+    }
+    if (same) return;
+    this.bases = [temporaries, this.poolAddress, ...states.map(({ resident }) => resident.address)];
+    this.runtime.writeCode(this.block.address, this.plan.code, this.bases);
+  }
+
+  private indexError({ at, index }: { at: number; index: number }): IndexError {
+    const { steps, code } = this.plan;
+    const step = steps[code.starts.indexOf(at / 4)];
+    const node = step?.nodes[0];
+    const { dim, op } = (node?.attrs ?? { dim: 0, op: "index" }) as { dim: number; op: string };
+    const size = node?.inputs[0]?.shape[dim];
+    return new IndexError(
+      `${op}: index ${index} is out of range for dimension ${dim}, which has ${size} entries (0 to ${Number(size) - 1})`,
+    );
+  }
+}

@@ -1,0 +1,188 @@
+/**
+ * Eager use: computing values when they are read.
+ *
+ * A graph goes through the same planner as a compiled function. Plans are cached by the graph's structure, so that a
+ * loop which builds the same graph again and again plans it once.
+ */
+import type { TypedArray } from "../graph/dtype.js";
+import { TraceError } from "../graph/errors.js";
+import { formatShape } from "../graph/shape.js";
+import { constantPrimitive, dataPrimitive } from "../graph/sources.js";
+import { type AnyPrimitive, eager, mode, type Node, nodeOf, type Tensor } from "../graph/tensor.js";
+import { attrsKey, isLeaf, topological } from "../graph/walk.js";
+import { compilePlan } from "../plan/plan.js";
+import { Program, type Runtime } from "../runtime/runtime.js";
+import { runtime } from "./session.js";
+
+/** A cached program, and which leaf of the graph (in walking order) each of its inputs is. */
+interface Entry {
+  readonly key: Int32Array;
+  readonly program: Program;
+  readonly leaves: readonly number[];
+}
+
+/** Programs that are kept; the one unused for longest goes first. */
+const MAX_ENTRIES = 256;
+
+const caches = new WeakMap<Runtime, Map<number, Entry[]>>();
+
+/** Small numbers for things that keys contain. */
+class Interner<T> {
+  private readonly numbers = new Map<T, number>();
+
+  number(value: T): number {
+    let n = this.numbers.get(value);
+    if (n === undefined) {
+      n = this.numbers.size;
+      this.numbers.set(value, n);
+    }
+    return n;
+  }
+}
+
+const primitives = new Interner<AnyPrimitive>();
+const texts = new Interner<string>();
+
+/** Grows to the longest key seen; keys are built in it and copied only into new entries. */
+let scratch = new Int32Array(1024);
+
+/**
+ * Writes what distinguishes one graph's plan from another's into `scratch`: for each node its operator, attributes and
+ * inputs; for leaves shape and dtype, and the number if it is a constant.
+ * @returns length of the key
+ */
+function buildKey(order: readonly Node[], roots: readonly Node[]): number {
+  let at = 0;
+  const push = (value: number): void => {
+    if (at === scratch.length) {
+      const longer = new Int32Array(2 * scratch.length);
+      longer.set(scratch);
+      scratch = longer;
+    }
+    scratch[at++] = value;
+  };
+  for (const node of order) {
+    const constant = node.primitive === (constantPrimitive as AnyPrimitive);
+    if (isLeaf(node)) {
+      push(-1);
+      push(texts.number(`${node.dtype}[${node.shape}]${constant ? attrsKey(node.attrs) : ""}`));
+    } else {
+      push(primitives.number(node.primitive));
+      push(node.attrs === null ? -1 : texts.number(attrsKey(node.attrs)));
+      for (const input of node.inputs) push(input.index);
+    }
+  }
+  for (const root of roots) push(root.index);
+  return at;
+}
+
+/** FNV-1a over the key's words. */
+function hashKey(length: number): number {
+  let hash = 0x811c9dc5;
+  for (let i = 0; i < length; i++) hash = Math.imul(hash ^ (scratch[i] as number), 0x01000193);
+  return hash;
+}
+
+function matches(key: Int32Array, length: number): boolean {
+  if (key.length !== length) return false;
+  for (let i = 0; i < length; i++) if (key[i] !== scratch[i]) return false;
+  return true;
+}
+
+function cacheOf(owner: Runtime): Map<number, Entry[]> {
+  let cache = caches.get(owner);
+  if (cache === undefined) {
+    cache = new Map();
+    caches.set(owner, cache);
+  }
+  return cache;
+}
+
+function find(owner: Runtime, order: readonly Node[], roots: readonly Node[]): Entry {
+  const length = buildKey(order, roots);
+  const hash = hashKey(length);
+  const cache = cacheOf(owner);
+  const bucket = cache.get(hash);
+  const known = bucket?.find(({ key }) => matches(key, length));
+  if (bucket !== undefined && known !== undefined) {
+    // Maps keep insertion order: inserting again makes this the most recently used.
+    cache.delete(hash);
+    cache.set(hash, bucket);
+    return known;
+  }
+  const key = scratch.slice(0, length);
+  const plan = compilePlan({ results: roots, states: [], stateLeaves: new Map(), updates: [] });
+  // The planner numbers nodes for itself, so walk again for the leaves' places.
+  const places = new Map(topological(roots).map((node, i) => [node, i]));
+  const leaves = plan.inputs.map(({ node }) => places.get(node) as number);
+  const entry = { key, program: new Program(owner, plan), leaves };
+  cache.set(hash, [...(bucket ?? []), entry]);
+  if (cache.size > MAX_ENTRIES) {
+    const [oldest, entries] = cache.entries().next().value as [number, Entry[]];
+    cache.delete(oldest);
+    for (const { program } of entries) program.release();
+  }
+  return entry;
+}
+
+/** The value of a leaf. */
+function leafValue(node: Node): TypedArray {
+  const value = node.value ?? node.storage?.read();
+  if (value == null) {
+    throw new TraceError(
+      `a ${node.primitive.name} ${node.dtype}${formatShape(node.shape)} has no value outside of its trace`,
+    );
+  }
+  return value;
+}
+
+/** Keeps a computed value, and lets go of what it was computed from unless a gradient may be asked for. */
+function settle(node: Node, value: TypedArray): void {
+  node.value = value;
+  const history = node.requiresGrad && node.primitive.vjp !== null;
+  if (!history) {
+    node.primitive = dataPrimitive as AnyPrimitive;
+    node.inputs = [];
+    node.attrs = null;
+  }
+}
+
+/** Computes the values of `nodes`, and of all state that waits, in one program. */
+export function realize(nodes: readonly Node[]): void {
+  const roots = new Set(nodes);
+  for (const tensor of eager.pending) roots.add(tensor._node);
+  for (const node of eager.roots) roots.add(node);
+  const wanted = [...roots].filter((node) => node.value === null && node.storage === null && node.scope === null);
+  if (wanted.length > 0) {
+    const order = topological(wanted);
+    const { program, leaves } = find(runtime(), order, wanted);
+    // A new plan has renumbered the nodes, but `order` still lists them as the key does.
+    const values = program.run(
+      [],
+      (i) => leafValue(order[leaves[i] as number] as Node),
+      () => [],
+    );
+    for (const [i, node] of wanted.entries()) settle(node, values[i] as TypedArray);
+  }
+  eager.pending.clear();
+  eager.roots.clear();
+  eager.nodes = 0;
+}
+
+eager.flush = () => realize([]);
+
+/** The value of a tensor, computed if it has not been yet. The array must not be written to. */
+export function readTensor(tensor: Tensor, op: string): TypedArray {
+  if (mode.scope !== null) {
+    throw new TraceError(
+      `${op}: a compiled function is being traced, and its values are not known until it runs; return the tensor and read it outside`,
+    );
+  }
+  return readNode(nodeOf(tensor));
+}
+
+/** The value of a node, computed if it has not been yet. */
+export function readNode(node: Node): TypedArray {
+  if (node.value === null && node.storage === null) realize([node]);
+  return leafValue(node);
+}

@@ -1,0 +1,168 @@
+/** Eager use: values are computed when they are read, and nothing that was saved ever changes. */
+import { describe, expect, it } from "vitest";
+import { IndexError, ShapeError } from "../../src/graph/errors.js";
+import { noGrad, type Tensor } from "../../src/graph/tensor.js";
+import { gather } from "../../src/ops/indexing.js";
+import { cat } from "../../src/ops/movement.js";
+import { full, tensor, zeros } from "../../src/tensor/creation.js";
+import { backendInfo, init } from "../../src/tensor/session.js";
+import { BUILDS, start } from "../support/builds.js";
+
+describe.each(BUILDS)("eager use on the %s build", (build) => {
+  it("computes chains of ten thousand operators, and their gradients", async () => {
+    await start(build);
+    const x = tensor([1, 2, 3, 4], { requiresGrad: true });
+    let y: Tensor = x;
+    for (let i = 0; i < 10_000; i++) y = y.add(1);
+    expect(y.toArray()).toEqual([10001, 10002, 10003, 10004]);
+    y.sum().backward();
+    expect(x.grad?.toArray()).toEqual([1, 1, 1, 1]);
+  });
+
+  it("shares one tensor in many places", async () => {
+    await start(build);
+    const x = tensor([3], { requiresGrad: true });
+    let y = x.mul(0);
+    for (let i = 0; i < 500; i++) y = y.add(x);
+    y.backward();
+    expect(y.item()).toBe(1500);
+    expect(x.grad?.item()).toBe(500);
+  });
+
+  it("keeps values that were computed before a tensor was overwritten", async () => {
+    await start(build);
+    const x = tensor([1, 2]);
+    const before = x.mul(10);
+    x.add_(5);
+    expect(before.toArray()).toEqual([10, 20]);
+    expect(x.toArray()).toEqual([6, 7]);
+    expect(x.mul(10).toArray()).toEqual([60, 70]);
+  });
+
+  it("does not change when the array that it was made from does", async () => {
+    await start(build);
+    const source = new Float32Array([1, 2]);
+    const x = tensor(source, [2]);
+    const doubled = x.mul(2);
+    source[0] = 100;
+    const read = doubled.data();
+    read[1] = 100;
+    expect(doubled.toArray()).toEqual([2, 4]);
+  });
+
+  it("broadcasts against size 0 and size 1", async () => {
+    await start(build);
+    const none = zeros([0, 3], { requiresGrad: true });
+    const row = tensor([[1, 2, 3]], { requiresGrad: true });
+    const sum = none.add(row);
+    expect(sum.shape).toEqual([0, 3]);
+    expect(sum.toArray()).toEqual([]);
+    sum.sum().backward();
+    expect(row.grad?.toArray()).toEqual([[0, 0, 0]]);
+    expect(none.grad?.shape).toEqual([0, 3]);
+  });
+
+  it("plans a graph once however often it is built", async () => {
+    await start(build);
+    const once = () =>
+      tensor([1, 2])
+        .mul(0.37)
+        .add(tensor([1, 1]))
+        .sum()
+        .item();
+    const first = once();
+    const { arenaBytes } = backendInfo();
+    for (let i = 0; i < 100; i++) expect(once()).toBe(first);
+    expect(backendInfo().arenaBytes).toBe(arenaBytes);
+  });
+
+  it("takes a number that differs at every call as a value, not as a part of the program", async () => {
+    await start(build);
+    const scale = (by: number) => tensor([1, 2]).mul(by).toArray();
+    scale(0.1);
+    const { arenaBytes } = backendInfo();
+    for (let i = 0; i < 300; i++) expect(scale(i + 0.25)).toEqual([i + 0.25, 2 * i + 0.5]);
+    expect(backendInfo().arenaBytes).toBe(arenaBytes);
+  });
+
+  it("computes state that is overwritten again and again and seldom read, in bounded memory", async () => {
+    await start(build);
+    const x = tensor([0, 0]);
+    for (let i = 0; i < 20_000; i++) x.add_(1);
+    expect(x.toArray()).toEqual([20_000, 20_000]);
+    expect(backendInfo().arenaBytes).toBeLessThan(1 << 20);
+  });
+
+  it("updates a parameter by hand under noGrad, as in PyTorch", async () => {
+    await start(build);
+    const w = tensor([4], { requiresGrad: true });
+    for (let i = 0; i < 50; i++) {
+      w.grad = null;
+      w.mul(w).sum().backward();
+      noGrad(() => w.sub_((w.grad as Tensor).mul(0.1)));
+      expect(w.isLeaf && w.requiresGrad).toBe(true);
+    }
+    expect(w.item()).toBeCloseTo(4 * 0.8 ** 50, 8);
+  });
+
+  it("costs the memory of one number where all are equal, until it is used", async () => {
+    await start(build);
+    expect(full([1000, 1000], 2).sum().item()).toBe(2_000_000);
+  });
+
+  it("goes on after an index out of range", async () => {
+    await start(build);
+    const x = tensor([[1, 2, 3]]);
+    const bad = tensor([[3]], { dtype: "i32" });
+    expect(() => gather(x, 1, bad).toArray()).toThrow(IndexError);
+    expect(() => gather(x, 1, bad).toArray()).toThrow(/index 3 is out of range for dimension 1, which has 3 entries/);
+    expect(gather(x, 1, tensor([[2]], { dtype: "i32" })).toArray()).toEqual([[3]]);
+  });
+
+  it("goes on after an arena that would pass its maximum", async () => {
+    await start(build, { maximumBytes: 1 << 20 });
+    const x = tensor([1, 2]);
+    const large = () =>
+      cat([full([512, 1024], 1), full([512, 1024], 2)])
+        .sum()
+        .item();
+    expect(large).toThrow(/its maximum is 1048576; a maximum of \d+ would fit/);
+    expect(x.add(1).toArray()).toEqual([2, 3]);
+    await start(build);
+    expect(large()).toBe(512 * 1024 * 3);
+  });
+
+  it("runs beside another runtime in the same process", async () => {
+    await start(build);
+    const x = tensor([1, 2, 3]);
+    const pending = x.mul(2);
+    const computed = x.mul(3);
+    expect(computed.toArray()).toEqual([3, 6, 9]);
+    await start(build);
+    expect(pending.toArray()).toEqual([2, 4, 6]);
+    expect(computed.add(x).toArray()).toEqual([4, 8, 12]);
+  });
+});
+
+describe("wrong use", () => {
+  it("says what is ragged, misshapen or of no dtype", () => {
+    expect(() => tensor([[1, 2], [3]])).toThrow(/ragged/);
+    expect(() => tensor(new Float32Array(5), [2, 3])).toThrow(/needs 6 elements, and the data has 5/);
+    expect(() => tensor(new Uint8Array(2))).toThrow(/say which dtype/);
+    expect(() => tensor("1" as unknown as number)).toThrow(/not string/);
+    expect(() => tensor([Number.NaN, Number.POSITIVE_INFINITY])).not.toThrow();
+    expect(() => zeros([2 ** 16, 2 ** 16])).toThrow(/2\^30/);
+    expect(() => zeros([-1])).toThrow(ShapeError);
+  });
+
+  it("names operator, shapes and dimension where shapes do not broadcast", () => {
+    expect(() => zeros([2, 3]).add(zeros([4]))).toThrow(
+      "add: shapes [2,3] and [4] do not broadcast: dimension 1 is 3 against 4",
+    );
+  });
+
+  it("refuses builds that do not exist and kernels that are not there", async () => {
+    await expect(init({ build: "fast" as "strict" })).rejects.toThrow(/must be "auto", "strict" or "relaxed"/);
+    await expect(init({ wasm: new URL("../nowhere/", import.meta.url) })).rejects.toThrow(/nowhere/);
+  });
+});
