@@ -1,13 +1,11 @@
 /** The arg- reductions: the row-major index, within the reduced dimensions, of the first extreme element. */
 import { Layout, ReduceField, ReduceOp } from "../src/isa";
-import { innerSize, innerStride, offsetOf } from "./dims";
-import { foldRun } from "./fold";
+import { innerSize, innerStride, offsetOf, outerCount } from "./dims";
+import { BLOCK_COLUMNS, blockOf, foldRun } from "./fold";
 import { word } from "./word";
 
 /** Elements whose extreme is found before it is looked for: they are still in the L1 cache then. */
 const CHUNK: i32 = 4096;
-/** Columns of one block. */
-const BLOCK_COLUMNS: i32 = 512;
 /** Where the indices of a block of columns stand within the scratch, after their extremes. */
 const INDICES: usize = <usize>BLOCK_COLUMNS * 16;
 
@@ -59,7 +57,8 @@ export function argRuns(pc: usize, reduced: usize, input: usize, stride: usize, 
   const isFloat = op <= ReduceOp.ArgMinF32;
   const rank = word(pc, ReduceField.ReducedRank);
   const length = innerSize(reduced, rank);
-  const runs = length > 0 ? word(pc, ReduceField.ReducedCount) / length : 0;
+  const elements = word(pc, ReduceField.ReducedCount);
+  const runs = outerCount(reduced, rank, elements);
   const lowest = worst(op);
   for (const end = out + (<usize>count << 2); out < end; out += 4) {
     let best = lowest;
@@ -80,7 +79,7 @@ export function argRuns(pc: usize, reduced: usize, input: usize, stride: usize, 
         }
       }
     }
-    store<i32>(out, runs > 0 ? bestIndex + find(isFloat, best, bestAt, bestLength) : 0);
+    store<i32>(out, elements > 0 ? bestIndex + find(isFloat, best, bestAt, bestLength) : 0);
     input += stride;
   }
 }
@@ -124,11 +123,11 @@ export function argColumns(
   const rank = word(pc, ReduceField.ReducedRank);
   const rows = innerSize(reduced, rank);
   const rowStride = innerStride(reduced, rank);
-  const planes = rows > 0 ? word(pc, ReduceField.ReducedCount) / rows : 0;
+  const planes = outerCount(reduced, rank, word(pc, ReduceField.ReducedCount));
   const lowest = worst(op);
   const indices = scratch + INDICES;
   while (count > 0) {
-    const columns = min(count, BLOCK_COLUMNS);
+    const columns = min(count, blockOf(stride));
     const vectors = stride == Layout.ElementBytes ? columns >> 2 : 0;
     const slots = columns - vectors * 3;
     for (let slot = 0; slot < slots; slot++) {

@@ -17,6 +17,14 @@ export function innerStride(dims: usize, rank: i32): usize {
   return rank > 0 ? <usize>(load<i32>(dims + <usize>(rank - 1) * RECORD, 4) << 2) : 0;
 }
 
+/** How many runs along the innermost of `rank` dimensions make up `count` elements. */
+// @ts-ignore: decorator
+@inline
+export function outerCount(dims: usize, rank: i32, count: i32): i32 {
+  if (rank <= 1) return 1;
+  return count > 0 ? count / innerSize(dims, rank) : 0;
+}
+
 /**
  * Byte offset of the element with row-major number `index` among the first `rank` dimensions. Divides, so it suits
  * the outer loops of a kernel, not the innermost ones.

@@ -14,11 +14,9 @@ const LINE: i32 = 16;
  * this returns true and leaves in the status record the first bad index in the order of the output.
  */
 export function gather(pc: usize, status: usize, thread: i32, threads: i32): bool {
-  const outer = word(pc, GatherField.Outer);
-  const axis = word(pc, GatherField.Axis);
-  const picked = word(pc, GatherField.Picked);
-  const inner = word(pc, GatherField.Inner);
-  const count = outer * picked * inner;
+  let picked = word(pc, GatherField.Picked);
+  let inner = word(pc, GatherField.Inner);
+  const count = word(pc, GatherField.Outer) * picked * inner;
   if (count == 0) return false;
   if (hasBadIndex(pc, status)) return true;
 
@@ -27,63 +25,73 @@ export function gather(pc: usize, status: usize, thread: i32, threads: i32): boo
   const end = min(count, shareStart(lines, thread + 1, threads) * LINE);
   if (first >= end) return false;
 
+  const rowBytes = <usize>inner << 2;
+  const planeBytes = <usize>word(pc, GatherField.Axis) * rowBytes;
   const outerStride = strideOf(pc, GatherField.IndexOuterStride);
   const pickedStride = strideOf(pc, GatherField.IndexPickedStride);
-  const innerStride = strideOf(pc, GatherField.IndexInnerStride);
-  const rowBytes = <usize>inner << 2;
-  const planeBytes = <usize>axis * rowBytes;
+  let innerStride = strideOf(pc, GatherField.IndexInnerStride);
+  const wholeRows = inner > 1 && innerStride == 0;
+  // A run of single elements goes along the last dimension that is longer than 1; `step` is its stride in the source.
+  let step: usize = 4;
+  if (inner == 1 && picked == 1) {
+    inner = count;
+    innerStride = outerStride;
+    step = planeBytes;
+  } else if (inner == 1) {
+    inner = picked;
+    picked = 1;
+    innerStride = pickedStride;
+    step = 0;
+  }
+
   const firstRow = first / inner;
-  let o = firstRow / picked;
+  const o = firstRow / picked;
   let j = firstRow - o * picked;
-  let i = first - firstRow * inner;
+  let i = <usize>(first - firstRow * inner);
   let plane = address(pc, GatherField.Source) + <usize>o * planeBytes;
   let indices = address(pc, GatherField.Index) + <usize>o * outerStride;
-  let index = indices + <usize>j * pickedStride;
   let out = address(pc, GatherField.Out) + (<usize>first << 2);
   const outEnd = address(pc, GatherField.Out) + (<usize>end << 2);
   while (out < outEnd) {
-    const stop = min(out + (<usize>(inner - i) << 2), outEnd);
-    let source = plane + (<usize>i << 2);
-    if (innerStride == 0) {
+    const stop = min(out + ((<usize>inner - i) << 2), outEnd);
+    let index = indices + <usize>j * pickedStride + i * innerStride;
+    let source = plane + i * step;
+    if (wholeRows) {
       copyRun(out, source + <usize>load<u32>(index) * rowBytes, stop - out);
       out = stop;
     } else {
-      let at = index + <usize>i * innerStride;
       for (; out < stop; out += 4) {
-        store<i32>(out, load<i32>(source + <usize>load<u32>(at) * rowBytes));
-        at += innerStride;
-        source += 4;
+        store<i32>(out, load<i32>(source + <usize>load<u32>(index) * rowBytes));
+        index += innerStride;
+        source += step;
       }
     }
     i = 0;
-    index += pickedStride;
     if (++j == picked) {
       j = 0;
       plane += planeBytes;
       indices += outerStride;
-      index = indices;
     }
   }
   return false;
 }
 
 /**
- * Scatters into Out, f32 or (AddI32, Replace) words; the index may have any strides. Out must not overlap the others.
- * Where an index repeats, its sources are combined one by one in rising order of j, so that the result is the same on
- * any number of threads: they divide Out's columns (outer, inner) among them, or, where these are few, Out's rows.
+ * Scatters f32 (AddI32: i32; Replace: any words) into Out, which must not overlap the others; the index may have any
+ * strides. Where an index repeats, its sources are combined one by one in rising order of j, so that the result is the
+ * same on any number of threads: they divide Out's columns (outer, inner) among them, or, where these are few, its rows.
  * Maximum and Minimum are NaN where either side is, and order -0 below +0.
  *
  * A bad index stops it as it stops `gather`.
  */
 export function scatter(pc: usize, status: usize, thread: i32, threads: i32): bool {
-  const outer = word(pc, GatherField.Outer);
   const axis = word(pc, GatherField.Axis);
   const picked = word(pc, GatherField.Picked);
-  const inner = word(pc, GatherField.Inner);
-  if (outer * picked * inner == 0) return false;
+  let inner = word(pc, GatherField.Inner);
+  const columns = word(pc, GatherField.Outer) * inner;
+  if (columns * picked == 0) return false;
   if (hasBadIndex(pc, status)) return true;
 
-  const columns = outer * inner;
   let first = 0;
   let end = columns;
   let firstRow = 0;
@@ -98,26 +106,42 @@ export function scatter(pc: usize, status: usize, thread: i32, threads: i32): bo
   }
 
   const op = word(pc, GatherField.Operation);
+  const rowBytes = <usize>inner << 2;
+  const planeBytes = <usize>axis * rowBytes;
   const outerStride = strideOf(pc, GatherField.IndexOuterStride);
   const pickedStride = strideOf(pc, GatherField.IndexPickedStride);
-  const innerStride = strideOf(pc, GatherField.IndexInnerStride);
-  const rowBytes = <usize>inner << 2;
+  let innerStride = strideOf(pc, GatherField.IndexInnerStride);
+  const wholeRows = inner > 1 && innerStride == 0;
+  const alongPicked = inner == 1 && picked > 1;
+  // As in `gather`: a run of single elements goes along the last dimension that is longer than 1.
+  let step: usize = 4;
+  if (inner == 1 && picked == 1) {
+    inner = columns;
+    innerStride = outerStride;
+    step = planeBytes;
+  }
+
   while (first < end) {
     const o = first / inner;
     const i = first - o * inner;
     const count = min(inner - i, end - first);
-    const plane = address(pc, GatherField.Out) + (<usize>(o * axis + firstRow) * <usize>inner + <usize>i << 2);
+    const plane =
+      address(pc, GatherField.Out) + <usize>o * planeBytes + <usize>firstRow * rowBytes + <usize>i * step;
     let source = address(pc, GatherField.Source) + (<usize>(o * picked * inner + i) << 2);
     let index = address(pc, GatherField.Index) + <usize>o * outerStride + <usize>i * innerStride;
-    for (let j = 0; j < picked; j++) {
-      if (innerStride == 0) {
-        const row = load<i32>(index) - firstRow;
-        if (<u32>row < <u32>rows) combineRow(op, plane + <usize>row * rowBytes, source, count);
-      } else {
-        scatterRow(op, plane, rowBytes, source, index, innerStride, count, firstRow, rows);
+    if (alongPicked) {
+      combineElements(op, plane, 0, rowBytes, source, index, pickedStride, picked, firstRow, rows);
+    } else {
+      for (let j = 0; j < picked; j++) {
+        if (wholeRows) {
+          const row = load<i32>(index) - firstRow;
+          if (<u32>row < <u32>rows) combineRow(op, plane + <usize>row * rowBytes, source, count);
+        } else {
+          combineElements(op, plane, step, rowBytes, source, index, innerStride, count, firstRow, rows);
+        }
+        source += rowBytes;
+        index += pickedStride;
       }
-      source += rowBytes;
-      index += pickedStride;
     }
     first += count;
   }
@@ -135,26 +159,46 @@ function strideOf(pc: usize, field: GatherField): usize {
 function hasBadIndex(pc: usize, status: usize): bool {
   const axis = word(pc, GatherField.Axis);
   const outerStride = strideOf(pc, GatherField.IndexOuterStride);
-  const pickedStride = strideOf(pc, GatherField.IndexPickedStride);
-  const innerStride = strideOf(pc, GatherField.IndexInnerStride);
+  let pickedStride = strideOf(pc, GatherField.IndexPickedStride);
+  let innerStride = strideOf(pc, GatherField.IndexInnerStride);
   // Along a stride of zero there is one index to look at.
-  const outer = outerStride == 0 ? 1 : word(pc, GatherField.Outer);
-  const picked = pickedStride == 0 ? 1 : word(pc, GatherField.Picked);
-  const inner = innerStride == 0 ? 1 : word(pc, GatherField.Inner);
+  let outer = outerStride == 0 ? 1 : word(pc, GatherField.Outer);
+  let picked = pickedStride == 0 ? 1 : word(pc, GatherField.Picked);
+  let inner = innerStride == 0 ? 1 : word(pc, GatherField.Inner);
+  if (inner == 1) {
+    inner = picked;
+    innerStride = pickedStride;
+    picked = 1;
+    if (inner == 1) {
+      inner = outer;
+      innerStride = outerStride;
+      outer = 1;
+    }
+  }
   for (let o = 0; o < outer; o++) {
     for (let j = 0; j < picked; j++) {
-      let at = address(pc, GatherField.Index) + <usize>o * outerStride + <usize>j * pickedStride;
-      for (let i = 0; i < inner; i++) {
-        const index = load<i32>(at);
-        if (<u32>index >= <u32>axis) {
-          store<i32>(status + (StatusField.Value << 2), index);
-          return true;
-        }
-        at += innerStride;
+      const at = address(pc, GatherField.Index) + <usize>o * outerStride + <usize>j * pickedStride;
+      const bad = firstBad(at, innerStride, inner, axis);
+      if (bad < inner) {
+        store<i32>(status + (StatusField.Value << 2), load<i32>(at + <usize>bad * innerStride));
+        return true;
       }
     }
   }
   return false;
+}
+
+/** Place of the first of `count` indices, `stride` bytes apart, that is outside the axis, or `count`. */
+function firstBad(at: usize, stride: usize, count: i32, axis: i32): i32 {
+  let place = 0;
+  if (stride == 4) {
+    const limit = i32x4.splat(axis);
+    for (; place + 4 <= count; place += 4) {
+      if (v128.any_true(i32x4.ge_u(v128.load(at + (<usize>place << 2)), limit))) break;
+    }
+  }
+  while (place < count && load<u32>(at + <usize>place * stride) < <u32>axis) place++;
+  return place;
 }
 
 /** One step, lane by lane. Where `op` is a literal, this becomes one instruction. */
@@ -209,10 +253,14 @@ function combineOne(op: i32, to: usize, from: usize): void {
   v128.store_lane<u32>(to, combine(op, v128.load_zero<u32>(to), v128.load_zero<u32>(from)), 0);
 }
 
-/** Sends each of `count` adjacent elements to the row that its own index names, where that is one of ours. */
-function scatterRow(
+/**
+ * Combines `count` adjacent elements, each into the row that its own index names, where that is one of `rows` rows from
+ * `firstRow` on; `to` is the first element's place in that row, and each next one's is `step` bytes further.
+ */
+function combineElements(
   op: i32,
-  plane: usize,
+  to: usize,
+  step: usize,
   rowBytes: usize,
   from: usize,
   index: usize,
@@ -223,8 +271,8 @@ function scatterRow(
 ): void {
   for (let i = 0; i < count; i++) {
     const row = load<i32>(index) - firstRow;
-    if (<u32>row < <u32>rows) combineOne(op, plane + <usize>row * rowBytes, from);
-    plane += 4;
+    if (<u32>row < <u32>rows) combineOne(op, to + <usize>row * rowBytes, from);
+    to += step;
     from += 4;
     index += indexStride;
   }

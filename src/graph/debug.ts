@@ -5,7 +5,7 @@
  * | --- | --- |
  * | 1 | a line for every plan: nodes, steps, bytes, time |
  * | 2 | and the graph, before and after simplification |
- * | 3 | and the program: every instruction, and the map of the arena |
+ * | 3 | and the program: every step with its addresses, and the map of the temporaries |
  * | 4 | and the time of every run |
  *
  * `LANEGRAD_CHECK=1` verifies the graph after every pass and replays every program symbolically before it first runs.

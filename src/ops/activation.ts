@@ -2,18 +2,27 @@
 import { ArgumentError, ShapeError } from "../graph/errors.js";
 import { formatShape, normalizeDim } from "../graph/shape.js";
 import { constant } from "../graph/sources.js";
-import type { Tensor } from "../graph/tensor.js";
+import { apply, type Tensor } from "../graph/tensor.js";
+import { MicroOp } from "../isa.js";
 import { abs, add, div, ge, gt, le, logicalAnd, lt, maximum, mul, neg, sub, where } from "./arithmetic.js";
 import { toFloat } from "./conversion.js";
-import type { OperatorTable } from "./define.js";
+import { elementwise, type OperatorTable } from "./define.js";
 import { narrow, reshape } from "./movement.js";
 import { erf, exp, expm1, log1p, sigmoid, tanh } from "./unary.js";
 
 // ── Piecewise linear ────────────────────────────────────────────────────────────────────────────────────────────────
 
+/** The second input is 0. The gradient is told from the output, which the next layer needs anyway; NaN passes it on. */
+const reluPrimitive = elementwise({
+  name: "relu",
+  micro: { f32: MicroOp.Max, i32: MicroOp.MaxI },
+  reference: (x, zero) => Math.max(x, zero),
+  vjp: [({ g, out }) => where(le(out, 0), 0, g), null],
+});
+
 /** `max(x, 0)`. Its gradient at 0 is 0. */
 export function relu(input: Tensor): Tensor {
-  return threshold(input, 0, 0);
+  return apply(reluPrimitive, [input, constant(0, [], input.dtype)], null);
 }
 
 /** The elements above `threshold`, and `value` for the rest. */

@@ -18,6 +18,7 @@ import { matmulOperators } from "./matmul.js";
 import { movementOperators } from "./movement.js";
 import { normOperators } from "./norm.js";
 import { paddingOperators } from "./padding.js";
+import { randomOperators } from "./random.js";
 import { reductionOperators } from "./reduction.js";
 import { softmaxOperators } from "./softmax.js";
 import { statisticsOperators } from "./statistics.js";
@@ -41,6 +42,15 @@ export * from "./matmul.js";
 export * from "./movement.js";
 export * from "./norm.js";
 export * from "./padding.js";
+export {
+  defaultGenerator,
+  dropout,
+  Generator,
+  manualSeed,
+  type RandomOptions,
+  rand,
+  randn,
+} from "./random.js";
 export * from "./reduction.js";
 export * from "./softmax.js";
 export * from "./statistics.js";
@@ -60,6 +70,7 @@ export const operators: OperatorTable = /* @__PURE__ */ Object.assign(
   arrangeOperators,
   assembleOperators,
   diagonalOperators,
+  randomOperators,
   reductionOperators,
   statisticsOperators,
   softmaxOperators,

@@ -2,10 +2,10 @@
 
 import { gemmWorkspaceBytes } from "../gemm-workspace.js";
 import { DTypeError, ShapeError } from "../graph/errors.js";
-import type { Operand, Primitive, RefArray } from "../graph/primitive.js";
+import type { Primitive, RefArray } from "../graph/primitive.js";
 import { broadcastShapes, formatShape, type Shape, sizeOf } from "../graph/shape.js";
-import { apply, type Tensor } from "../graph/tensor.js";
-import { collapse, expandView, wholeView } from "../graph/view.js";
+import { apply, nodeOf, Tensor } from "../graph/tensor.js";
+import { collapse, expandView, type Layout, permuteView, wholeView } from "../graph/view.js";
 import { Flag, Opcode } from "../isa.js";
 import { add, mul } from "./arithmetic.js";
 import { type OperatorTable, perInput, readView } from "./define.js";
@@ -16,23 +16,38 @@ function batchOf(shape: Shape): Shape {
   return shape.slice(0, -2);
 }
 
-function matrixSizes(a: Shape, b: Shape): { m: number; n: number; k: number } {
-  return { m: a.at(-2) as number, k: a.at(-1) as number, n: b.at(-1) as number };
+/** Which operands are given transposed: as `[…, k, m]` and `[…, n, k]`. */
+interface MatmulAttrs {
+  readonly transposeA: boolean;
+  readonly transposeB: boolean;
 }
 
-/** `[…, m, k] × […, k, n] → […, m, n]`; batch dimensions broadcast. */
-const matmulPrimitive: Primitive<Tensor, null> = {
+function matrixSizes(a: Shape, b: Shape, { transposeA, transposeB }: MatmulAttrs): { m: number; n: number; k: number } {
+  return {
+    m: a.at(transposeA ? -1 : -2) as number,
+    k: a.at(transposeA ? -2 : -1) as number,
+    n: b.at(transposeB ? -2 : -1) as number,
+  };
+}
+
+/**
+ * `[…, m, k] × […, k, n] → […, m, n]`; batch dimensions broadcast. Transposes are attributes, so that every product of
+ * the reverse pass is such a node too: a gradient comes out in its input's own layout, never transposed.
+ */
+const matmulPrimitive: Primitive<Tensor, MatmulAttrs> = {
   name: "matmul",
-  infer([x, y]) {
+  infer([x, y], attrs) {
     const a = x as Tensor;
     const b = y as Tensor;
     if (a.dtype !== "f32" || b.dtype !== "f32") {
       throw new DTypeError(`matmul: operands are ${a.dtype} and ${b.dtype}, and must both be f32`);
     }
-    const { m, k, n } = matrixSizes(a.shape, b.shape);
-    if (k !== b.shape.at(-2)) {
+    const { m, k, n } = matrixSizes(a.shape, b.shape, attrs);
+    const bRows = b.shape.at(attrs.transposeB ? -1 : -2);
+    if (k !== bRows) {
+      const seen = (shape: Shape, transposed: boolean): string => formatShape(transposed ? flipped(shape) : shape);
       throw new ShapeError(
-        `matmul: ${formatShape(a.shape)} × ${formatShape(b.shape)}: the last dimension of the first (${k}) must equal the second-last of the second (${b.shape.at(-2)})`,
+        `matmul: ${seen(a.shape, attrs.transposeA)} × ${seen(b.shape, attrs.transposeB)}: the last dimension of the first (${k}) must equal the second-last of the second (${bRows})`,
       );
     }
     return {
@@ -40,13 +55,12 @@ const matmulPrimitive: Primitive<Tensor, null> = {
       dtype: "f32",
     };
   },
-  reference([x, y], out) {
-    const { m, k, n } = matrixSizes((x as RefArray).shape, (y as RefArray).shape);
-    const batch = batchOf(out.shape);
-    const stackOf = (z: RefArray, rows: number, columns: number): Float64Array =>
-      readView(z.data, expandView(wholeView(z.shape), [...batch, rows, columns]));
-    const a = stackOf(x as RefArray, m, k);
-    const b = stackOf(y as RefArray, k, n);
+  reference([x, y], out, attrs) {
+    const { m, k, n } = matrixSizes((x as RefArray).shape, (y as RefArray).shape, attrs);
+    const stackOf = (z: RefArray, transposed: boolean): Float64Array =>
+      readView(z.data, spreadBatch(wholeView(z.shape), batchOf(out.shape), transposed));
+    const a = stackOf(x as RefArray, attrs.transposeA);
+    const b = stackOf(y as RefArray, attrs.transposeB);
     const c = new Float64Array(sizeOf(out.shape));
     for (let row = 0; row * n < c.length; row++) {
       const matrix = Math.floor(row / m);
@@ -58,25 +72,27 @@ const matmulPrimitive: Primitive<Tensor, null> = {
     }
     return c;
   },
-  // A broadcast batch is summed back by the reverse pass.
+  // C = A·B: dA = G·Bᵀ and dB = Aᵀ·G, or their transposes. A broadcast batch is summed back by the reverse pass.
   vjp: perInput(
-    ({ g, inputs: [, b] }) => apply(matmulPrimitive, [g, transpose(b as Tensor, -2, -1)], null),
-    ({ g, inputs: [a] }) => apply(matmulPrimitive, [transpose(a as Tensor, -2, -1), g], null),
+    ({ g, inputs: [, b], attrs: { transposeA, transposeB } }) =>
+      transposeA ? product(b as Tensor, g, transposeB, true) : product(g, b as Tensor, false, !transposeB),
+    ({ g, inputs: [a], attrs: { transposeA, transposeB } }) =>
+      transposeB ? product(g, a as Tensor, true, transposeA) : product(a as Tensor, g, !transposeA, false),
   ),
   lowering: {
     kind: "kernel",
     epilogue: true,
     lower(context) {
+      const { attrs, epilogue } = context;
       const out = context.output();
       const batch = batchOf(out.shape);
-      const a = spreadBatch(context.input(0), batch);
-      const b = spreadBatch(context.input(1), batch);
-      const { m, k, n } = matrixSizes(a.shape, b.shape);
-      const { bias, chain } = context.epilogue;
+      const [x, y] = [context.input(0), context.input(1)];
+      const a = { ...x, ...spreadBatch(x, batch, attrs.transposeA) };
+      const b = { ...y, ...spreadBatch(y, batch, attrs.transposeB) };
+      const { m, k, n } = matrixSizes(x.shape, y.shape, attrs);
       const [aRow, aColumn] = a.strides.slice(-2) as [number, number];
       const [bRow, bColumn] = b.strides.slice(-2) as [number, number];
-      const c = out.strides.slice(0, -2);
-      let dims = collapse(batch, [a.strides.slice(0, -2), b.strides.slice(0, -2), c]);
+      let dims = collapse(batch, [a.strides.slice(0, -2), b.strides.slice(0, -2), out.strides.slice(0, -2)]);
       let rows = m;
       // One shared right operand and evenly spaced rows: a single, taller product.
       const last = dims.at(-1);
@@ -87,20 +103,43 @@ const matmulPrimitive: Primitive<Tensor, null> = {
       const workspace = context.workspace(gemmWorkspaceBytes(rows, n, k));
       context.emit(
         Opcode.Gemm,
-        chain ? Flag.Epilogue : Flag.None,
+        epilogue.chain ? Flag.Epilogue : Flag.None,
         [
-          ...[rows, n, k, a, aRow, aColumn, b, bRow, bColumn, out, n, bias ?? 0, workspace, dims.length],
+          ...[rows, n, k, a, aRow, aColumn, b, bRow, bColumn, out, n, epilogue.bias ?? 0, workspace, dims.length],
           ...dims.flatMap(({ size, strides }) => [size, ...strides]),
         ],
-        { reads: bias === null ? [a, b] : [a, b, bias], writes: [out, workspace] },
+        { reads: epilogue.bias === null ? [a, b] : [a, b, epilogue.bias], writes: [out, workspace] },
       );
     },
   },
-  flops: ([a, b], out) => 2 * sizeOf(out.shape) * matrixSizes((a as Tensor).shape, (b as Tensor).shape).k,
+  flops: ([a, b], out, attrs) => 2 * sizeOf(out.shape) * matrixSizes((a as Tensor).shape, (b as Tensor).shape, attrs).k,
 };
 
-function spreadBatch(operand: Operand, batch: Shape): Operand {
-  return { ...operand, ...expandView(operand, [...batch, ...operand.shape.slice(-2)]) };
+function flipped(shape: Shape): Shape {
+  return [...batchOf(shape), shape.at(-1) as number, shape.at(-2) as number];
+}
+
+/** The view of a stack of matrices expanded to `batch`, each transposed if asked for. */
+function spreadBatch(view: Layout, batch: Shape, transposed: boolean): Layout {
+  const expanded = expandView(view, [...batch, ...view.shape.slice(-2)]);
+  if (!transposed) return expanded;
+  const order = expanded.shape.map((_, d) => d);
+  return permuteView(expanded, [...order.slice(0, -2), order.length - 1, order.length - 2]);
+}
+
+function product(a: Tensor, b: Tensor, transposeA: boolean, transposeB: boolean): Tensor {
+  return apply(matmulPrimitive, [a, b], { transposeA, transposeB });
+}
+
+/** A matrix operand: the tensor before its last two dimensions were exchanged, where they were. */
+function untransposed(x: Tensor): { operand: Tensor; transposed: boolean } {
+  const node = nodeOf(x);
+  const [before] = node.inputs;
+  if (before === undefined || node.primitive.name !== "permute") return { operand: x, transposed: false };
+  const { order } = node.attrs as { order: readonly number[] };
+  const rank = order.length;
+  const transposed = order.every((d, i) => d === (i === rank - 1 ? rank - 2 : i === rank - 2 ? rank - 1 : i));
+  return { operand: transposed ? new Tensor(before) : x, transposed };
 }
 
 /**
@@ -116,7 +155,9 @@ export function matmul(input: Tensor, other: Tensor): Tensor {
   }
   const a = input.ndim === 1 ? reshape(input, [1, -1]) : input;
   const b = other.ndim === 1 ? reshape(other, [-1, 1]) : other;
-  const out = apply(matmulPrimitive, [a, b], null);
+  const left = untransposed(a);
+  const right = untransposed(b);
+  const out = product(left.operand, right.operand, left.transposed, right.transposed);
   const shape = [...out.shape];
   if (other.ndim === 1) shape.pop();
   if (input.ndim === 1) shape.splice(other.ndim === 1 ? -1 : -2, 1);
@@ -178,8 +219,8 @@ export function addmm(
   options: { beta?: number; alpha?: number } = {},
 ): Tensor {
   const { beta = 1, alpha = 1 } = options;
-  const product = mm(mat1, mat2);
-  const scaled = alpha === 1 ? product : mul(product, alpha);
+  const raw = mm(mat1, mat2);
+  const scaled = alpha === 1 ? raw : mul(raw, alpha);
   const base = expand(input, scaled.shape);
   if (beta === 0) return scaled;
   return add(scaled, beta === 1 ? base : mul(base, beta));
@@ -197,8 +238,13 @@ export function linear(input: Tensor, weight: Tensor, bias?: Tensor | null): Ten
       `linear: input ${formatShape(input.shape)} ends in ${input.shape.at(-1)}, and weight ${formatShape(weight.shape)} takes ${weight.shape.at(-1)}`,
     );
   }
-  const product = matmul(input, weight.ndim === 2 ? transpose(weight, 0, 1) : weight);
-  return bias == null ? product : add(product, bias);
+  if (weight.ndim < 2) return bias == null ? matmul(input, weight) : add(matmul(input, weight), bias);
+  // One tall product, so that the weight's gradient is one too and needs no sum over batches.
+  const rows =
+    input.ndim > 2 ? reshape(input, [sizeOf(batchOf([...input.shape, 1])), input.shape.at(-1) as number]) : input;
+  const out = matmul(rows, transpose(weight, 0, 1));
+  const biased = bias == null ? out : add(out, bias);
+  return reshape(biased, [...input.shape.slice(0, -1), weight.shape[0] as number]);
 }
 
 /** The operators of this file. */

@@ -46,6 +46,7 @@ class Fusion {
       this.unitOf[node.index] = { nodes: [node], head: null };
       if (isElementwise(node)) this.joinInputs(node);
     }
+    for (const node of [...this.order].reverse()) this.sink(node);
     for (const node of this.order) this.attachEpilogue(node);
     return this.schedule();
   }
@@ -98,6 +99,31 @@ class Fusion {
       }
     }
     return false;
+  }
+
+  /**
+   * Moves a node out of the chain that made its operands into the one that reads it, where that saves storing it: its
+   * operands reach memory anyway. (The mask of a ReLU is computed in the backward pass from the activation.)
+   */
+  private sink(node: Node): void {
+    const from = this.unit(node);
+    if (!isElementwise(node) || from.nodes.length === 1 || this.roots.has(node)) return;
+    const readers = new Set((this.users[node.index] as Node[]).map((user) => this.unit(user)));
+    const [into] = readers;
+    if (into === undefined || into === from || readers.size !== 1) return;
+    const host = into.nodes[0] as Node;
+    if (!isElementwise(host) || !sameShape(host.shape, node.shape)) return;
+    const storedAnyway = (x: Node): boolean =>
+      this.unit(x) !== from ||
+      this.roots.has(x) ||
+      this.users[x.index]?.some((user) => this.unit(user) !== from) === true;
+    const alone: Unit = { nodes: [node], head: null };
+    if (!node.inputs.every(storedAnyway) || !this.fits(alone, into)) return;
+    const left: Unit = { nodes: from.nodes.filter((x) => x !== node), head: null };
+    for (const member of left.nodes) this.unitOf[member.index] = left;
+    // Whatever the reader waits for, the node's operands are behind: it read the node before.
+    const joined: Unit = { nodes: [...into.nodes, node].sort((a, b) => a.index - b.index), head: null };
+    for (const member of joined.nodes) this.unitOf[member.index] = joined;
   }
 
   /** Makes the only reader of a matrix product its epilogue, if it is a chain over the product's shape. */

@@ -1,4 +1,5 @@
 /** The runtime: kernels, their memory, and running programs. It knows programs and no operators. */
+import { debug, debugLevel } from "../graph/debug.js";
 import { allocate, type DType, type TypedArray } from "../graph/dtype.js";
 import { IndexError } from "../graph/errors.js";
 import { sizeOf } from "../graph/shape.js";
@@ -218,7 +219,9 @@ export class Program {
       const feed = plan.cells[i] as Feed;
       runtime.writeCell(this.poolAddress + feed.offset, feed.dtype, cells(i));
     }
+    const started = debugLevel >= 4 ? performance.now() : 0;
     const stopped = runtime.run(this.block.address);
+    debug(4, () => `run: ${plan.steps.length} steps, ${(1000 * (performance.now() - started)).toFixed(1)} µs`);
     if (stopped !== null) throw this.indexError(stopped);
     return plan.results.map(({ offset, dtype, shape }) => runtime.read(temporaries + offset, dtype, sizeOf(shape)));
   }

@@ -2,6 +2,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { Layout, Opcode } from "../../src/isa.js";
+import { expectShares, lastFloats } from "./shares.js";
 import { BUILDS, type Build, instantiate, instruction } from "./support.js";
 import { extent, offsets } from "./views.js";
 
@@ -145,6 +146,42 @@ describe.each(BUILDS)("copy, %s build", (build) => {
     );
   });
 
+  // Rows and columns of a matrix, and what becomes of them: as they are, or transposed.
+  const shapes = [1, 3, 16, 37, 300].flatMap((rows) => [1, 2, 5, 20, 65].map((columns) => [rows, columns] as const));
+
+  it.each([2, 3])("deals every word to one of %i threads", (threads) => {
+    for (const [rows, columns] of shapes) {
+      for (const from of [
+        [columns, 1],
+        [1, rows],
+      ] as const) {
+        const machine = instantiate(build);
+        const source = machine.ints(rows * columns);
+        const destination = machine.ints(rows * columns);
+        const dims = [rows, columns, from[0], columns, 1, from[1]];
+        const words = instruction(Opcode.Copy, [destination.address, source.address, 2, ...dims]);
+        expectShares(machine, words, destination, threads);
+      }
+    }
+  });
+
+  it("reads nothing past the end of its source", () => {
+    for (const [rows, columns] of shapes) {
+      const machine = instantiate(build);
+      const destination = machine.floats(rows * columns);
+      const source = lastFloats(machine, rows * columns);
+      for (const from of [
+        [columns, 1],
+        [1, rows],
+      ] as const) {
+        destination.view.fill(0);
+        const dims = [rows, columns, from[0], columns, 1, from[1]];
+        machine.run([instruction(Opcode.Copy, [destination.address, source.address, 2, ...dims])]);
+        expect(destination.view.every((x) => x === 1)).toBe(true);
+      }
+    }
+  });
+
   it("keeps the bits of a NaN", () => {
     const machine = instantiate(build);
     const bits = [0x7fc00001, -4194303, 0x7f800001, -1, 0x7fabcdef];
@@ -167,6 +204,14 @@ describe.each(BUILDS)("fill, %s build", (build) => {
         const expected = new Array(count + 8).fill(UNTOUCHED).fill(value, start, start + count);
         expect([...buffer.view]).toEqual(expected);
       }
+    }
+  });
+
+  it.each([2, 3])("deals every word to one of %i threads", (threads) => {
+    for (const count of [1, 15, 16, 17, 1000]) {
+      const machine = instantiate(build);
+      const buffer = machine.ints(count);
+      expectShares(machine, instruction(Opcode.Fill, [buffer.address, count, 0]), buffer, threads);
     }
   });
 });

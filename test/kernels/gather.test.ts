@@ -2,6 +2,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { Layout, Opcode, ScatterOp, StatusField } from "../../src/isa.js";
+import { expectShares, lastFloats } from "./shares.js";
 import { BUILDS, type Build, instantiate, instruction } from "./support.js";
 import { extent, random } from "./views.js";
 
@@ -139,6 +140,16 @@ describe.each(BUILDS)("gather, %s build", (build) => {
       fc.property(anyCase, anyThreads, (shape, threads) => checkGather(build, shape, threads)),
       { seed: 1, numRuns: 300 },
     );
+  });
+
+  it.each([2, 3])("deals every element to one of %i threads, and reads nothing past the last row", (threads) => {
+    for (const shape of [...ROWS, ...ELEMENTS]) {
+      const { machine, index, zero } = placeIndex(build, shape, () => 0.999);
+      const source = lastFloats(machine, shape.outer * shape.axis * shape.inner);
+      const out = machine.floats(shape.outer * shape.picked * shape.inner);
+      const fields = fieldsOf(out.address, source.address, index.address + zero * Layout.ElementBytes, shape);
+      expectShares(machine, instruction(Opcode.Gather, fields), out, threads);
+    }
   });
 
   it("keeps the bits of integers and NaN", () => {

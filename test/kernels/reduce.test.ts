@@ -2,6 +2,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { Layout, Opcode, ReduceOp } from "../../src/isa.js";
+import { expectShares, lastFloats } from "./shares.js";
 import { BUILDS, type Build, instantiate, instruction } from "./support.js";
 import { contiguous, countOf, type Dim, extent, offsets, random } from "./views.js";
 
@@ -72,6 +73,18 @@ const sample = (operation: Operation, next: () => number) =>
     ? Math.round(next() * 2000) - 1000
     : Math.fround(operation.op === ReduceOp.ProdF32 ? 0.9 + 0.2 * next() : 2 * next() - 1);
 
+function reduceWords(
+  { op }: Operation,
+  out: number,
+  input: number,
+  kept: readonly Dim[],
+  reduced: readonly Dim[],
+): number[] {
+  const dims = [...kept, ...reduced].flatMap(({ size, stride }) => [size, stride]);
+  const counts = [kept.length, reduced.length, countOf(kept), countOf(reduced)];
+  return instruction(Opcode.Reduce, [op, out, input, ...counts, ...dims]);
+}
+
 /**
  * Runs one reduction and returns the values of each output's elements beside the outputs. Only elements of the view
  * hold numbers: between them is `hole`, which would spoil the result of any operation that read it.
@@ -100,17 +113,8 @@ function reduceOn(
   const input = operation.type === "f32" ? machine.floats(data) : machine.ints(data);
   const count = keptOffsets.length;
   const out = operation.integerOut ? machine.ints(count) : machine.floats(count);
-  const words = [
-    operation.op,
-    out.address,
-    input.address - lowest * Layout.ElementBytes,
-    kept.length,
-    reduced.length,
-    count,
-    reducedOffsets.length,
-    ...[...kept, ...reduced].flatMap(({ size, stride }) => [size, stride]),
-  ];
-  expect(machine.run([instruction(Opcode.Reduce, words)], threads)).toBe(0);
+  const words = reduceWords(operation, out.address, input.address - lowest * Layout.ElementBytes, kept, reduced);
+  expect(machine.run([words], threads)).toBe(0);
   const groups = keptOffsets.map((k) => reducedOffsets.map((r) => data[k + r - lowest] as number));
   return { groups, out: out.view.slice() };
 }
@@ -203,7 +207,7 @@ describe.each(BUILDS)("reduce, %s build", (build) => {
     });
 
     it("gives the same bits on any number of threads", () => {
-      const [a, b, c] = contiguous(11, 300, 70) as [Dim, Dim, Dim];
+      const [a, b, c] = contiguous(3, 150, 38) as [Dim, Dim, Dim];
       for (const [kept, reduced] of [
         [[a, b], [c]],
         [[a, c], [b]],
@@ -220,6 +224,41 @@ describe.each(BUILDS)("reduce, %s build", (build) => {
       }
     });
 
+    it.each([2, 3])("deals every output to one of %i threads", (threads) => {
+      const [a, b, c] = contiguous(3, 50, 38) as [Dim, Dim, Dim];
+      for (const [kept, reduced] of [
+        [[a, b], [c]],
+        [[a, c], [b]],
+        [[b, a], [c]],
+        [[b, a, c], []],
+        [[], [a, b, c]],
+      ] as const) {
+        const machine = instantiate(build);
+        const input = machine.ints(countOf([a, b, c]));
+        const out = machine.ints(countOf(kept));
+        expectShares(machine, reduceWords(operation, out.address, input.address, kept, reduced), out, threads);
+      }
+    });
+
+    it("reads nothing past the end of its input", () => {
+      for (const length of [1, 3, 5, 9, 35, 71, 4097, 8197]) {
+        const machine = instantiate(build);
+        const out = machine.ints(length * 3);
+        const input = lastFloats(machine, length * 3);
+        // The last element is the least or the greatest, so that the arg- variants look for it there.
+        const last = operation.name.includes("Min") ? 0 : length * 3;
+        for (const at of input.view.keys()) input.view[at] = Math.abs(last - (length * 3 - 1 - at));
+        const [row, column] = contiguous(3, length) as [Dim, Dim];
+        for (const [kept, reduced] of [
+          [[row], [column]],
+          [[column], [row]],
+          [[], [row, column]],
+        ] as const) {
+          expect(machine.run([reduceWords(operation, out.address, input.address, kept, reduced)])).toBe(0);
+        }
+      }
+    });
+
     it("agrees with the reference on any view", () => {
       const dim = fc.record({ size: fc.integer({ min: 0, max: 9 }), stride: fc.integer({ min: -20, max: 20 }) });
       const dims = fc.array(dim, { maxLength: 3 });
@@ -232,12 +271,12 @@ describe.each(BUILDS)("reduce, %s build", (build) => {
   });
 
   it("keeps the digits of a long sum", () => {
-    const [rows, columns] = [1 << 20, 5];
+    const [rows, columns] = [1 << 17, 5];
     const truth = rows * Math.fround(0.1);
     const along = reduceOn(build, named("SumF32"), [], contiguous(rows), () => 0.1).out;
     const [row, column] = contiguous(rows, columns) as [Dim, Dim];
     const down = reduceOn(build, named("SumF32"), [column], [row], () => 0.1).out;
-    for (const sum of [...along, ...down]) expect(Math.abs(sum / truth - 1)).toBeLessThan(1e-6);
+    for (const sum of [...along, ...down]) expect(Math.abs(sum / truth - 1)).toBeLessThan(5e-7);
   });
 
   it("wraps sums and products of integers", () => {
@@ -298,13 +337,10 @@ describe.each(BUILDS)("reduce, %s build", (build) => {
       }
     });
 
-    it("orders -0 below +0, and sums negative zeros to +0", () => {
-      const zeros = (index: number) => (index % 2 === 0 ? -0 : 0);
+    it("sums negative zeros to +0", () => {
       for (const { kept, reduced } of layouts) {
-        for (const x of reduceOn(build, named("MaxF32"), kept, reduced, zeros).out) expect(x).toBe(0);
         for (const x of reduceOn(build, named("SumF32"), kept, reduced, () => -0).out) expect(x).toBe(0);
       }
-      expect(reduceOn(build, named("MinF32"), [], contiguous(50), zeros).out[0]).toBe(-0);
     });
 
     it("lets inf - inf be NaN in a sum", () => {

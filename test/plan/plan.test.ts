@@ -2,11 +2,13 @@
 import { beforeAll, describe, expect, it } from "vitest";
 import { nodeOf, type Tensor } from "../../src/graph/tensor.js";
 import { Opcode } from "../../src/isa.js";
+import { relu } from "../../src/ops/activation.js";
 import type { Buffer } from "../../src/plan/buffer.js";
 import { liveBytes, place } from "../../src/plan/place.js";
 import { compilePlan, type Plan } from "../../src/plan/plan.js";
 import { replay } from "../../src/plan/replay.js";
 import { tensor } from "../../src/tensor/creation.js";
+import { vjp } from "../../src/transforms/reverse.js";
 import { start } from "../support/builds.js";
 
 function planOf(...results: Tensor[]): Plan {
@@ -65,6 +67,17 @@ describe("fusion", () => {
     expect(gemm?.flags).not.toBe(0);
     // The bias went into the product: the chain has the activation left.
     expect(chain?.nodes.map((node) => node.primitive.name)).toEqual(["maximum"]);
+  });
+
+  it("computes a ReLU's mask in the backward pass instead of storing it", () => {
+    const x = matrix(8, 6);
+    const w = matrix(6, 4);
+    w.requiresGrad = true;
+    const hidden = relu(x.matmul(w));
+    const [, pull] = vjp((v: Tensor) => relu(x.matmul(v)).matmul(matrix(4, 3)), w);
+    const plan = planOf(...pull(matrix(8, 3)), hidden);
+    const masks = plan.temporaries.filter(({ node }) => node?.dtype === "bool");
+    expect(masks).toEqual([]);
   });
 
   it("moves nothing for reshapes, transposes, slices and broadcasts", () => {
