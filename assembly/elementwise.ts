@@ -19,7 +19,7 @@ const SLOT_BYTES: usize = 16;
 const SLOT_STEP: usize = 4;
 const SLOT_ADVANCE: usize = 8;
 const SLOT_ODOMETER: usize = 12;
-const CELLS: usize = Layout.MaxSlots * SLOT_BYTES;
+const CELLS: usize = <usize>Layout.MaxSlots * SLOT_BYTES;
 const ODOMETERS: usize = CELLS + Layout.MaxSlots * 16;
 /** An odometer: address of the strides, address of the source element it stands at, its index in every dimension. */
 const ODOMETER_BYTES: usize = 8 + 4 * Layout.MaxRank;
@@ -43,8 +43,9 @@ export function elementwise(pc: usize, scratch: usize, thread: i32, threads: i32
 }
 
 /**
- * Runs the Elementwise instruction at `pc` on its elements [start, end), which may start and end anywhere. Writes
- * nothing outside them, but for the rounding of an output's buffer after the last element of the whole space.
+ * Runs the Elementwise instruction at `pc` on its elements [start, end), which may start and end anywhere. Inputs and
+ * outputs may start at any element of a buffer. Reads and writes nothing outside [start, end), but for the rest of the
+ * vector in which the whole space ends, where all its buffers start on vectors.
  */
 export function elementwiseRange(pc: usize, scratch: usize, start: i32, end: i32): void {
   if (start >= end) return;
@@ -64,12 +65,14 @@ export function elementwiseRange(pc: usize, scratch: usize, start: i32, end: i32
   let gathered = registerStart + <usize>registers * BLOCK_BYTES;
   const firstOutput = scratch + <usize>inputs * SLOT_BYTES;
   const firstRegister = firstOutput + <usize>outputs * SLOT_BYTES;
+  let starts: usize = 0;
   while (slot < firstOutput) {
     const kind = load<u32>(at);
     const source = <usize>load<u32>(at, 4);
     at += 8;
     if (kind == InputKind.Contiguous) {
       setSlot(slot, source + offset, 16, BLOCK_BYTES, 0);
+      starts |= source + offset;
     } else if (kind == InputKind.Scalar) {
       const cell = cellOf(slot);
       v128.store(cell, v128.load32_splat(source));
@@ -86,7 +89,9 @@ export function elementwiseRange(pc: usize, scratch: usize, start: i32, end: i32
     slot += SLOT_BYTES;
   }
   while (slot < firstRegister) {
-    setSlot(slot, address(at, 0) + offset, 16, BLOCK_BYTES, 0);
+    const target = address(at, 0) + offset;
+    setSlot(slot, target, 16, BLOCK_BYTES, 0);
+    starts |= target;
     at += 4;
     slot += SLOT_BYTES;
   }
@@ -100,8 +105,8 @@ export function elementwiseRange(pc: usize, scratch: usize, start: i32, end: i32
   const program = at;
   const programEnd = program + (<usize>operations << 3);
   const strided = odometer != scratch + ODOMETERS;
-  // A range that starts on a vector and ends with the space may spill into the rounding of the buffers.
-  const spill = (start & 3) == 0 && end == word(pc, ElementwiseField.Count) ? 3 : 0;
+  // A range that ends with the space, and starts on a vector of every buffer, may spill into the buffers' rounding.
+  const spill = (starts & 15) == 0 && end == word(pc, ElementwiseField.Count) ? 3 : 0;
   let first = start;
   while (true) {
     const count = min(end - first, Layout.BlockElements);

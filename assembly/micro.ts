@@ -15,6 +15,7 @@ import {
   Asin,
   Atan,
   Atan2,
+  Binary,
   BitNot,
   Ceil,
   Copy,
@@ -65,7 +66,9 @@ import {
   SubI,
   Tan,
   Tanh,
+  Ternary,
   Trunc,
+  Unary,
   Xor,
 } from "./operations";
 import { randomBits } from "./random";
@@ -73,7 +76,7 @@ import { randomBits } from "./random";
 /** Long bodies: one vector at a time, the processor overlaps them by itself. */
 // @ts-ignore: decorator
 @inline
-function map1<Op>(to: usize, a: usize, aStep: usize, end: usize): void {
+function map1<Op extends Unary>(to: usize, a: usize, aStep: usize, end: usize): void {
   while (to < end) {
     v128.store(to, changetype<Op>(0).apply(v128.load(a)));
     to += 16;
@@ -83,7 +86,7 @@ function map1<Op>(to: usize, a: usize, aStep: usize, end: usize): void {
 
 // @ts-ignore: decorator
 @inline
-function map2<Op>(to: usize, a: usize, aStep: usize, b: usize, bStep: usize, end: usize): void {
+function map2<Op extends Binary>(to: usize, a: usize, aStep: usize, b: usize, bStep: usize, end: usize): void {
   while (to < end) {
     v128.store(to, changetype<Op>(0).apply(v128.load(a), v128.load(b)));
     to += 16;
@@ -95,7 +98,7 @@ function map2<Op>(to: usize, a: usize, aStep: usize, b: usize, bStep: usize, end
 /** Short bodies: four vectors at a time, so that the loop's own instructions do not count. */
 // @ts-ignore: decorator
 @inline
-function stream1<Op>(to: usize, a: usize, aStep: usize, end: usize): void {
+function stream1<Op extends Unary>(to: usize, a: usize, aStep: usize, end: usize): void {
   while (to + 64 <= end) {
     const x0 = v128.load(a);
     a += aStep;
@@ -116,7 +119,7 @@ function stream1<Op>(to: usize, a: usize, aStep: usize, end: usize): void {
 
 // @ts-ignore: decorator
 @inline
-function stream2<Op>(to: usize, a: usize, aStep: usize, b: usize, bStep: usize, end: usize): void {
+function stream2<Op extends Binary>(to: usize, a: usize, aStep: usize, b: usize, bStep: usize, end: usize): void {
   while (to + 64 <= end) {
     const x0 = v128.load(a);
     const y0 = v128.load(b);
@@ -145,7 +148,7 @@ function stream2<Op>(to: usize, a: usize, aStep: usize, b: usize, bStep: usize, 
 
 // @ts-ignore: decorator
 @inline
-function stream3<Op>(
+function stream3<Op extends Ternary>(
   to: usize,
   a: usize,
   aStep: usize,

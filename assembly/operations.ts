@@ -54,66 +54,70 @@ function remainderLanes(x: v128, y: v128): v128 {
   return i32x4.replace_lane(r, 3, remainder(i32x4.extract_lane(x, 3), i32x4.extract_lane(y, 3)));
 }
 
-@unmanaged export class Neg { @inline apply(x: v128): v128 { return f32x4.neg(x); } }
-@unmanaged export class Abs { @inline apply(x: v128): v128 { return f32x4.abs(x); } }
-@unmanaged export class Sqrt { @inline apply(x: v128): v128 { return f32x4.sqrt(x); } }
-@unmanaged export class Reciprocal { @inline apply(x: v128): v128 { return f32x4.div(ONE, x); } }
-@unmanaged export class Floor { @inline apply(x: v128): v128 { return f32x4.floor(x); } }
-@unmanaged export class Ceil { @inline apply(x: v128): v128 { return f32x4.ceil(x); } }
-@unmanaged export class Trunc { @inline apply(x: v128): v128 { return f32x4.trunc(x); } }
-@unmanaged export class Round { @inline apply(x: v128): v128 { return f32x4.nearest(x); } }
-@unmanaged export class Sign { @inline apply(x: v128): v128 { return signOf(x); } }
-@unmanaged export class NegI { @inline apply(x: v128): v128 { return i32x4.neg(x); } }
-@unmanaged export class AbsI { @inline apply(x: v128): v128 { return i32x4.abs(x); } }
-@unmanaged export class SignI { @inline apply(x: v128): v128 { return i32x4.sub(i32x4.shr_s(x, 31), i32x4.gt_s(x, ZERO)); } }
-@unmanaged export class Not { @inline apply(x: v128): v128 { return toBool(i32x4.eq(x, ZERO)); } }
-@unmanaged export class BitNot { @inline apply(x: v128): v128 { return v128.not(x); } }
-@unmanaged export class F32ToI32 { @inline apply(x: v128): v128 { return i32x4.trunc_sat_f32x4_s(x); } }
-@unmanaged export class I32ToF32 { @inline apply(x: v128): v128 { return f32x4.convert_i32x4_s(x); } }
-@unmanaged export class F32ToBool { @inline apply(x: v128): v128 { return toBool(f32x4.ne(x, ZERO)); } }
-@unmanaged export class I32ToBool { @inline apply(x: v128): v128 { return toBool(i32x4.ne(x, ZERO)); } }
-@unmanaged export class Exp { @inline apply(x: v128): v128 { return exp(x); } }
-@unmanaged export class Log { @inline apply(x: v128): v128 { return log(x); } }
-@unmanaged export class Expm1 { @inline apply(x: v128): v128 { return expm1(x); } }
-@unmanaged export class Log1p { @inline apply(x: v128): v128 { return log1p(x); } }
-@unmanaged export class Sin { @inline apply(x: v128): v128 { return sin(x); } }
-@unmanaged export class Cos { @inline apply(x: v128): v128 { return cos(x); } }
-@unmanaged export class Tan { @inline apply(x: v128): v128 { return tan(x); } }
-@unmanaged export class Tanh { @inline apply(x: v128): v128 { return tanh(x); } }
-@unmanaged export class Sigmoid { @inline apply(x: v128): v128 { return sigmoid(x); } }
-@unmanaged export class Erf { @inline apply(x: v128): v128 { return erf(x); } }
-@unmanaged export class Asin { @inline apply(x: v128): v128 { return asin(x); } }
-@unmanaged export class Acos { @inline apply(x: v128): v128 { return acos(x); } }
-@unmanaged export class Atan { @inline apply(x: v128): v128 { return atan(x); } }
-@unmanaged export class Copy { @inline apply(x: v128): v128 { return x; } }
+@unmanaged export abstract class Unary { abstract apply(x: v128): v128; }
+@unmanaged export abstract class Binary { abstract apply(x: v128, y: v128): v128; }
+@unmanaged export abstract class Ternary { abstract apply(x: v128, y: v128, z: v128): v128; }
 
-@unmanaged export class Add { @inline apply(x: v128, y: v128): v128 { return f32x4.add(x, y); } }
-@unmanaged export class Sub { @inline apply(x: v128, y: v128): v128 { return f32x4.sub(x, y); } }
-@unmanaged export class Mul { @inline apply(x: v128, y: v128): v128 { return f32x4.mul(x, y); } }
-@unmanaged export class Div { @inline apply(x: v128, y: v128): v128 { return f32x4.div(x, y); } }
-@unmanaged export class Max { @inline apply(x: v128, y: v128): v128 { return f32x4.max(x, y); } }
-@unmanaged export class Min { @inline apply(x: v128, y: v128): v128 { return f32x4.min(x, y); } }
-@unmanaged export class Pow { @inline apply(x: v128, y: v128): v128 { return pow(x, y); } }
-@unmanaged export class Fmod { @inline apply(x: v128, y: v128): v128 { return fmod(x, y); } }
-@unmanaged export class Atan2 { @inline apply(x: v128, y: v128): v128 { return atan2(x, y); } }
-@unmanaged export class Less { @inline apply(x: v128, y: v128): v128 { return toBool(f32x4.lt(x, y)); } }
-@unmanaged export class LessEqual { @inline apply(x: v128, y: v128): v128 { return toBool(f32x4.le(x, y)); } }
-@unmanaged export class Equal { @inline apply(x: v128, y: v128): v128 { return toBool(f32x4.eq(x, y)); } }
-@unmanaged export class NotEqual { @inline apply(x: v128, y: v128): v128 { return toBool(f32x4.ne(x, y)); } }
-@unmanaged export class AddI { @inline apply(x: v128, y: v128): v128 { return i32x4.add(x, y); } }
-@unmanaged export class SubI { @inline apply(x: v128, y: v128): v128 { return i32x4.sub(x, y); } }
-@unmanaged export class MulI { @inline apply(x: v128, y: v128): v128 { return i32x4.mul(x, y); } }
-@unmanaged export class DivI { @inline apply(x: v128, y: v128): v128 { return divideLanes(x, y); } }
-@unmanaged export class RemI { @inline apply(x: v128, y: v128): v128 { return remainderLanes(x, y); } }
-@unmanaged export class MaxI { @inline apply(x: v128, y: v128): v128 { return i32x4.max_s(x, y); } }
-@unmanaged export class MinI { @inline apply(x: v128, y: v128): v128 { return i32x4.min_s(x, y); } }
-@unmanaged export class And { @inline apply(x: v128, y: v128): v128 { return v128.and(x, y); } }
-@unmanaged export class Or { @inline apply(x: v128, y: v128): v128 { return v128.or(x, y); } }
-@unmanaged export class Xor { @inline apply(x: v128, y: v128): v128 { return v128.xor(x, y); } }
-@unmanaged export class LessI { @inline apply(x: v128, y: v128): v128 { return toBool(i32x4.lt_s(x, y)); } }
-@unmanaged export class LessEqualI { @inline apply(x: v128, y: v128): v128 { return toBool(i32x4.le_s(x, y)); } }
-@unmanaged export class EqualI { @inline apply(x: v128, y: v128): v128 { return toBool(i32x4.eq(x, y)); } }
-@unmanaged export class NotEqualI { @inline apply(x: v128, y: v128): v128 { return toBool(i32x4.ne(x, y)); } }
+@unmanaged export class Neg extends Unary { @inline apply(x: v128): v128 { return f32x4.neg(x); } }
+@unmanaged export class Abs extends Unary { @inline apply(x: v128): v128 { return f32x4.abs(x); } }
+@unmanaged export class Sqrt extends Unary { @inline apply(x: v128): v128 { return f32x4.sqrt(x); } }
+@unmanaged export class Reciprocal extends Unary { @inline apply(x: v128): v128 { return f32x4.div(ONE, x); } }
+@unmanaged export class Floor extends Unary { @inline apply(x: v128): v128 { return f32x4.floor(x); } }
+@unmanaged export class Ceil extends Unary { @inline apply(x: v128): v128 { return f32x4.ceil(x); } }
+@unmanaged export class Trunc extends Unary { @inline apply(x: v128): v128 { return f32x4.trunc(x); } }
+@unmanaged export class Round extends Unary { @inline apply(x: v128): v128 { return f32x4.nearest(x); } }
+@unmanaged export class Sign extends Unary { @inline apply(x: v128): v128 { return signOf(x); } }
+@unmanaged export class NegI extends Unary { @inline apply(x: v128): v128 { return i32x4.neg(x); } }
+@unmanaged export class AbsI extends Unary { @inline apply(x: v128): v128 { return i32x4.abs(x); } }
+@unmanaged export class SignI extends Unary { @inline apply(x: v128): v128 { return i32x4.sub(i32x4.shr_s(x, 31), i32x4.gt_s(x, ZERO)); } }
+@unmanaged export class Not extends Unary { @inline apply(x: v128): v128 { return toBool(i32x4.eq(x, ZERO)); } }
+@unmanaged export class BitNot extends Unary { @inline apply(x: v128): v128 { return v128.not(x); } }
+@unmanaged export class F32ToI32 extends Unary { @inline apply(x: v128): v128 { return i32x4.trunc_sat_f32x4_s(x); } }
+@unmanaged export class I32ToF32 extends Unary { @inline apply(x: v128): v128 { return f32x4.convert_i32x4_s(x); } }
+@unmanaged export class F32ToBool extends Unary { @inline apply(x: v128): v128 { return toBool(f32x4.ne(x, ZERO)); } }
+@unmanaged export class I32ToBool extends Unary { @inline apply(x: v128): v128 { return toBool(i32x4.ne(x, ZERO)); } }
+@unmanaged export class Exp extends Unary { @inline apply(x: v128): v128 { return exp(x); } }
+@unmanaged export class Log extends Unary { @inline apply(x: v128): v128 { return log(x); } }
+@unmanaged export class Expm1 extends Unary { @inline apply(x: v128): v128 { return expm1(x); } }
+@unmanaged export class Log1p extends Unary { @inline apply(x: v128): v128 { return log1p(x); } }
+@unmanaged export class Sin extends Unary { @inline apply(x: v128): v128 { return sin(x); } }
+@unmanaged export class Cos extends Unary { @inline apply(x: v128): v128 { return cos(x); } }
+@unmanaged export class Tan extends Unary { @inline apply(x: v128): v128 { return tan(x); } }
+@unmanaged export class Tanh extends Unary { @inline apply(x: v128): v128 { return tanh(x); } }
+@unmanaged export class Sigmoid extends Unary { @inline apply(x: v128): v128 { return sigmoid(x); } }
+@unmanaged export class Erf extends Unary { @inline apply(x: v128): v128 { return erf(x); } }
+@unmanaged export class Asin extends Unary { @inline apply(x: v128): v128 { return asin(x); } }
+@unmanaged export class Acos extends Unary { @inline apply(x: v128): v128 { return acos(x); } }
+@unmanaged export class Atan extends Unary { @inline apply(x: v128): v128 { return atan(x); } }
+@unmanaged export class Copy extends Unary { @inline apply(x: v128): v128 { return x; } }
 
-@unmanaged export class MulAdd { @inline apply(x: v128, y: v128, z: v128): v128 { return mulAdd(x, y, z); } }
-@unmanaged export class Select { @inline apply(x: v128, y: v128, z: v128): v128 { return v128.bitselect(y, z, i32x4.ne(x, ZERO)); } }
+@unmanaged export class Add extends Binary { @inline apply(x: v128, y: v128): v128 { return f32x4.add(x, y); } }
+@unmanaged export class Sub extends Binary { @inline apply(x: v128, y: v128): v128 { return f32x4.sub(x, y); } }
+@unmanaged export class Mul extends Binary { @inline apply(x: v128, y: v128): v128 { return f32x4.mul(x, y); } }
+@unmanaged export class Div extends Binary { @inline apply(x: v128, y: v128): v128 { return f32x4.div(x, y); } }
+@unmanaged export class Max extends Binary { @inline apply(x: v128, y: v128): v128 { return f32x4.max(x, y); } }
+@unmanaged export class Min extends Binary { @inline apply(x: v128, y: v128): v128 { return f32x4.min(x, y); } }
+@unmanaged export class Pow extends Binary { @inline apply(x: v128, y: v128): v128 { return pow(x, y); } }
+@unmanaged export class Fmod extends Binary { @inline apply(x: v128, y: v128): v128 { return fmod(x, y); } }
+@unmanaged export class Atan2 extends Binary { @inline apply(x: v128, y: v128): v128 { return atan2(x, y); } }
+@unmanaged export class Less extends Binary { @inline apply(x: v128, y: v128): v128 { return toBool(f32x4.lt(x, y)); } }
+@unmanaged export class LessEqual extends Binary { @inline apply(x: v128, y: v128): v128 { return toBool(f32x4.le(x, y)); } }
+@unmanaged export class Equal extends Binary { @inline apply(x: v128, y: v128): v128 { return toBool(f32x4.eq(x, y)); } }
+@unmanaged export class NotEqual extends Binary { @inline apply(x: v128, y: v128): v128 { return toBool(f32x4.ne(x, y)); } }
+@unmanaged export class AddI extends Binary { @inline apply(x: v128, y: v128): v128 { return i32x4.add(x, y); } }
+@unmanaged export class SubI extends Binary { @inline apply(x: v128, y: v128): v128 { return i32x4.sub(x, y); } }
+@unmanaged export class MulI extends Binary { @inline apply(x: v128, y: v128): v128 { return i32x4.mul(x, y); } }
+@unmanaged export class DivI extends Binary { @inline apply(x: v128, y: v128): v128 { return divideLanes(x, y); } }
+@unmanaged export class RemI extends Binary { @inline apply(x: v128, y: v128): v128 { return remainderLanes(x, y); } }
+@unmanaged export class MaxI extends Binary { @inline apply(x: v128, y: v128): v128 { return i32x4.max_s(x, y); } }
+@unmanaged export class MinI extends Binary { @inline apply(x: v128, y: v128): v128 { return i32x4.min_s(x, y); } }
+@unmanaged export class And extends Binary { @inline apply(x: v128, y: v128): v128 { return v128.and(x, y); } }
+@unmanaged export class Or extends Binary { @inline apply(x: v128, y: v128): v128 { return v128.or(x, y); } }
+@unmanaged export class Xor extends Binary { @inline apply(x: v128, y: v128): v128 { return v128.xor(x, y); } }
+@unmanaged export class LessI extends Binary { @inline apply(x: v128, y: v128): v128 { return toBool(i32x4.lt_s(x, y)); } }
+@unmanaged export class LessEqualI extends Binary { @inline apply(x: v128, y: v128): v128 { return toBool(i32x4.le_s(x, y)); } }
+@unmanaged export class EqualI extends Binary { @inline apply(x: v128, y: v128): v128 { return toBool(i32x4.eq(x, y)); } }
+@unmanaged export class NotEqualI extends Binary { @inline apply(x: v128, y: v128): v128 { return toBool(i32x4.ne(x, y)); } }
+
+@unmanaged export class MulAdd extends Ternary { @inline apply(x: v128, y: v128, z: v128): v128 { return mulAdd(x, y, z); } }
+@unmanaged export class Select extends Ternary { @inline apply(x: v128, y: v128, z: v128): v128 { return v128.bitselect(y, z, i32x4.ne(x, ZERO)); } }

@@ -20,16 +20,20 @@ export function shiftImages(images: Column<Float32Array>, reach: number, random:
   if (!Number.isInteger(reach) || reach < 0) {
     throw new ArgumentError(`shiftImages: reach must be an integer from 0 up, not ${reach}`);
   }
-  const [count, rows, columns] = shape as [number, number, number];
+  const [, rows, columns] = shape as [number, number, number];
+  const size = rows * columns;
   const shifted = new Float32Array(data.length);
-  for (let image = 0; image < count; image++) {
+  for (let start = 0; start < data.length; start += size) {
     const down = random.below(2 * reach + 1) - reach;
     const right = random.below(2 * reach + 1) - reach;
-    if (Math.abs(right) >= columns) continue;
-    for (let row = Math.max(down, 0); row < Math.min(rows + down, rows); row++) {
-      const from = (image * rows + row - down) * columns;
-      const visible = data.subarray(from + Math.max(-right, 0), from + columns - Math.max(right, 0));
-      shifted.set(visible, (image * rows + row) * columns + Math.max(right, 0));
+    if (Math.abs(down) >= rows || Math.abs(right) >= columns) continue;
+    // One copy for the whole image, then blank the columns where pixels of the next row have come in.
+    const offset = down * columns + right;
+    const kept = data.subarray(start + Math.max(-offset, 0), start + size - Math.max(offset, 0));
+    shifted.set(kept, start + Math.max(offset, 0));
+    const firstBlank = right < 0 ? columns + right : 0;
+    for (let row = start; row < start + size; row += columns) {
+      for (let i = 0; i < Math.abs(right); i++) shifted[row + firstBlank + i] = 0;
     }
   }
   return { shape, data: shifted };

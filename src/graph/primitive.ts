@@ -92,6 +92,8 @@ export type Lowering<A> =
       readonly kind: "kernel";
       /** Whether `lower` honours `context.epilogue`. */
       readonly epilogue?: boolean;
+      /** The input whose elements stop the program unless they are indices below `size`. */
+      readonly checks?: { readonly input: number; size(inputs: readonly Aval[], attrs: A): number };
       lower(context: KernelContext<A>): void;
     }
   /** A leaf, whose value comes from outside of the program. */

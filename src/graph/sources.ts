@@ -32,8 +32,16 @@ export const constantPrimitive = source<{ value: number }>("constant", ({ value 
   new Float64Array(n).fill(value),
 );
 
+/** Where the numbers of a cell come from. */
+export interface CellAttrs {
+  /** Supplies the numbers; called once before every run. */
+  readonly read: () => readonly number[];
+  /** Takes back what `read` has changed, where the run it was for has failed. */
+  readonly undo?: () => void;
+}
+
 /** Numbers that the host supplies anew before every run: a learning rate, a random key. */
-export const cellPrimitive = source<{ read: () => readonly number[] }>("cell", ({ read }) => Float64Array.from(read()));
+export const cellPrimitive = source<CellAttrs>("cell", ({ read }) => Float64Array.from(read()));
 
 /** A node for a value in a typed array, which must not change afterwards. */
 export function dataNode(value: TypedArray, shape: Shape, dtype: DType): Node {
@@ -51,10 +59,18 @@ export function constant(value: number, shape: Shape = [], dtype: DType = "f32")
 /**
  * A small tensor whose elements `read` supplies: at once in eager use; in a compiled function before every run, in the
  * order in which the cells were made. This is how a changing learning rate reaches a program without a new trace.
+ * @param undo takes back what `read` has changed, where a run fails
  */
-export function cell(read: () => readonly number[], shape: Shape, dtype: "f32" | "i32"): Tensor {
+export function cell(read: () => readonly number[], shape: Shape, dtype: "f32" | "i32", undo?: () => void): Tensor {
   if (mode.scope !== null) {
-    const node = new Node(cellPrimitive as AnyPrimitive, [], { read }, shape, dtype, mode.scope);
+    const node = new Node(
+      cellPrimitive as AnyPrimitive,
+      [],
+      undo ? { read, undo } : { read },
+      shape,
+      dtype,
+      mode.scope,
+    );
     mode.scope.addCell(node);
     return new Tensor(node);
   }

@@ -1,3 +1,3 @@
 /** `lanegrad/io`: files that weights are kept in. */
 
-export { decodeSafetensors, encodeSafetensors, type SafetensorsFile, type TensorData } from "./safetensors.js";
+export { decodeSafetensors, encodeSafetensors, type SafetensorsFile } from "./safetensors.js";

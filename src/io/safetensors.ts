@@ -11,25 +11,20 @@
  */
 
 import type { DType, TypedArray } from "../graph/dtype.js";
-import { dtypeOf } from "../graph/dtype.js";
-import { ArgumentError, DTypeError, FormatError, ShapeError } from "../graph/errors.js";
+import { ArgumentError, FormatError } from "../graph/errors.js";
 import { formatShape, type Shape, sizeOf } from "../graph/shape.js";
+import { dataNode } from "../graph/sources.js";
+import { Tensor } from "../graph/tensor.js";
+import { readTensor } from "../tensor/realize.js";
 import { findDuplicateKey } from "./json-keys.js";
 import { widenBfloat16, widenFloat16 } from "./narrow-floats.js";
 
-/** One tensor as plain data. Booleans are bytes that are 0 or 1. */
-export interface TensorData {
-  readonly dtype: DType;
-  readonly shape: Shape;
-  readonly data: TypedArray;
-}
-
 /** What a safetensors file holds. */
 export interface SafetensorsFile {
-  /** The tensors by name, in the order of their data. */
-  readonly tensors: ReadonlyMap<string, TensorData>;
+  /** The tensors by name: what a module's `loadStateDict` takes. */
+  readonly tensors: Readonly<Record<string, Tensor>>;
   /** The texts that the writer added, by key. */
-  readonly metadata: ReadonlyMap<string, string>;
+  readonly metadata: Readonly<Record<string, string>>;
 }
 
 /** The reference implementation's limit on N: a larger one is a corrupt file. */
@@ -65,34 +60,36 @@ function toBooleans(values: Uint8Array): Uint8Array | null {
 }
 
 /**
- * Writes tensors as a safetensors file: the same tensors and metadata give the same bytes, in whatever order they come.
+ * Writes tensors as a safetensors file. The same tensors and metadata give the same bytes, in whatever order they come.
  *
- * @param tensors names and tensors: a `Map`, or `Object.entries` of a record
+ * @param tensors tensors by name, such as a module's `stateDict()`; none can be called `__metadata__`
  * @param metadata texts to store beside them
- * @throws ArgumentError for a name that comes twice or is `__metadata__`, and for a boolean that is not 0 or 1.
- * @throws ShapeError, DTypeError when the data do not fit the shape or the dtype.
+ * @throws ArgumentError for a tensor called `__metadata__`
+ * @example
+ * writeFileSync("model.safetensors", encodeSafetensors(model.stateDict()));
  */
 export function encodeSafetensors(
-  tensors: Iterable<readonly [string, TensorData]>,
+  tensors: Readonly<Record<string, Tensor>>,
   metadata: Readonly<Record<string, string>> = {},
 ): Uint8Array<ArrayBuffer> {
-  const entries = [...tensors].sort(
+  if (Object.hasOwn(tensors, "__metadata__")) {
+    throw new ArgumentError(
+      'encodeSafetensors: no tensor can have the name "__metadata__", which the format keeps for texts',
+    );
+  }
+  const entries = Object.entries(tensors).sort(
     ([nameA, a], [nameB, b]) => codeOrder.indexOf(a.dtype) - codeOrder.indexOf(b.dtype) || (nameA < nameB ? -1 : 1),
   );
-  // Pairs rather than an object: its keys would be reordered where they look like numbers.
-  const fields: string[] = [];
-  const sortedMetadata = Object.entries(metadata).sort(([a], [b]) => (a < b ? -1 : 1));
-  if (sortedMetadata.length > 0) fields.push(`"__metadata__":${jsonObject(sortedMetadata)}`);
-  const names = new Set<string>();
+  const values = entries.map(([, tensor]) => readTensor(tensor, "encodeSafetensors"));
+  // Fields as text, not in an object: that would reorder names that look like numbers.
+  const texts = Object.entries(metadata).sort(([a], [b]) => (a < b ? -1 : 1));
+  const fields =
+    texts.length === 0 ? [] : [`"__metadata__":{${texts.map(([key, text]) => field(key, text)).join(",")}}`];
   let end = 0;
-  for (const [name, tensor] of entries) {
-    checkTensor(name, tensor);
-    if (names.has(name)) throw new ArgumentError(`safetensors: there are two tensors "${name}"`);
-    names.add(name);
+  for (const [i, [name, { dtype, shape }]] of entries.entries()) {
     const begin = end;
-    end += tensor.data.byteLength;
-    const info = { dtype: codes[tensor.dtype], shape: tensor.shape, data_offsets: [begin, end] };
-    fields.push(`${JSON.stringify(name)}:${JSON.stringify(info)}`);
+    end += (values[i] as TypedArray).byteLength;
+    fields.push(field(name, { dtype: codes[dtype], shape, data_offsets: [begin, end] }));
   }
   const json = new TextEncoder().encode(`{${fields.join(",")}}`);
   const headerBytes = Math.ceil(json.length / 8) * 8;
@@ -101,30 +98,15 @@ export function encodeSafetensors(
   file.fill(0x20, 8 + json.length, 8 + headerBytes);
   file.set(json, 8);
   let offset = 8 + headerBytes;
-  for (const [, { data }] of entries) {
-    file.set(new Uint8Array(data.buffer, data.byteOffset, data.byteLength), offset);
-    offset += data.byteLength;
+  for (const value of values) {
+    file.set(new Uint8Array(value.buffer, value.byteOffset, value.byteLength), offset);
+    offset += value.byteLength;
   }
   return file;
 }
 
-function jsonObject(entries: readonly (readonly [string, string])[]): string {
-  return `{${entries.map(([key, value]) => `${JSON.stringify(key)}:${JSON.stringify(value)}`).join(",")}}`;
-}
-
-function checkTensor(name: string, { dtype, shape, data }: TensorData): void {
-  if (name === "__metadata__") throw new ArgumentError('safetensors: no tensor can have the name "__metadata__"');
-  if (dtypeOf(data) !== dtype) {
-    throw new DTypeError(`safetensors: tensor "${name}" is ${dtype}, and its data are a ${data.constructor.name}`);
-  }
-  if (sizeOf(shape) !== data.length) {
-    throw new ShapeError(
-      `safetensors: tensor "${name}" of shape ${formatShape(shape)} needs ${sizeOf(shape)} elements, and has ${data.length}`,
-    );
-  }
-  if (data instanceof Uint8Array && toBooleans(data) === null) {
-    throw new ArgumentError(`safetensors: tensor "${name}" is bool, and has a byte that is neither 0 nor 1`);
-  }
+function field(key: string, value: unknown): string {
+  return `${JSON.stringify(key)}:${JSON.stringify(value)}`;
 }
 
 /**
@@ -145,17 +127,14 @@ export function decodeSafetensors(bytes: Uint8Array, source = "safetensors file"
 
 function decode(bytes: Uint8Array): SafetensorsFile {
   const { header, dataStart } = readHeader(bytes);
-  const metadata = new Map<string, string>();
-  const infos: TensorInfo[] = [];
-  for (const [name, value] of Object.entries(header)) {
-    if (name !== "__metadata__") infos.push(checkInfo(name, value));
-    else for (const [key, text] of checkMetadata(value)) metadata.set(key, text);
+  const { __metadata__: metadata = {}, ...described } = header;
+  if (!isObject(metadata) || !Object.values(metadata).every((text) => typeof text === "string")) {
+    throw new FormatError("__metadata__ is not an object of texts");
   }
+  const infos = Object.entries(described).map(([name, value]) => checkInfo(name, value));
   infos.sort((a, b) => a.begin - b.begin || a.end - b.end);
   checkLayout(infos, bytes.length - dataStart);
-
-  const tensors = new Map<string, TensorData>();
-  for (const { name, code, shape, begin, end } of infos) {
+  const tensors = infos.map(({ name, code, shape, begin, end }): [string, Tensor] => {
     const { dtype, decode } = readers[code] as (typeof readers)[string];
     // Copied, because a tensor's place in the file need not be aligned, and so that it does not hold the whole file.
     const data = decode(new Uint8Array(bytes.subarray(dataStart + begin, dataStart + end)).buffer);
@@ -166,9 +145,9 @@ function decode(bytes: Uint8Array): SafetensorsFile {
           : `tensor "${name}" is ${code}, and has a value that does not fit into 32 bits`,
       );
     }
-    tensors.set(name, { dtype, shape, data });
-  }
-  return { tensors, metadata };
+    return [name, new Tensor(dataNode(data, shape, dtype))];
+  });
+  return { tensors: Object.fromEntries(tensors), metadata: metadata as Record<string, string> };
 }
 
 /** What the header says of one tensor. */
@@ -180,7 +159,7 @@ interface TensorInfo {
   readonly end: number;
 }
 
-function readHeader(bytes: Uint8Array): { header: object; dataStart: number } {
+function readHeader(bytes: Uint8Array): { header: Record<string, unknown>; dataStart: number } {
   if (bytes.length < 8) {
     throw new FormatError(
       `the file is truncated: it has ${bytes.length} bytes, and starts with an 8-byte header length`,
@@ -210,20 +189,12 @@ function readHeader(bytes: Uint8Array): { header: object; dataStart: number } {
   return { header, dataStart };
 }
 
-function isObject(value: unknown): value is object {
+function isObject(value: unknown): value is Record<string, unknown> {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
-function checkMetadata(value: unknown): [string, string][] {
-  const entries = isObject(value) ? Object.entries(value) : null;
-  if (!entries?.every((entry): entry is [string, string] => typeof entry[1] === "string")) {
-    throw new FormatError("__metadata__ is not an object of texts");
-  }
-  return entries;
-}
-
 function checkInfo(name: string, value: unknown): TensorInfo {
-  const { dtype, shape, data_offsets: offsets } = (isObject(value) ? value : {}) as Record<string, unknown>;
+  const { dtype, shape, data_offsets: offsets } = isObject(value) ? value : {};
   const reader = typeof dtype === "string" && Object.hasOwn(readers, dtype) ? readers[dtype] : undefined;
   if (typeof dtype !== "string" || reader === undefined) {
     throw new FormatError(

@@ -13,18 +13,28 @@ import {
 } from "../ops/loss.js";
 import { Module } from "./module.js";
 
-/** A loss function of an input and a target, with options. */
-type LossFunction<Options> = (input: Tensor, target: Tensor, options?: Options) => Tensor;
+/** A function of an input and a target, with options. */
+export type LossFunction<Options> = (input: Tensor, target: Tensor, options?: Options) => Tensor;
+
+/** A loss function and its options as a module. */
+export class Loss<Options> extends Module {
+  constructor(
+    private readonly loss: LossFunction<Options>,
+    readonly options?: Options,
+  ) {
+    super();
+  }
+
+  override forward(input: Tensor, target: Tensor): Tensor {
+    return this.loss(input, target, this.options);
+  }
+}
 
 /** The module class of a loss function. */
-function lossModule<Options extends object>(loss: LossFunction<Options>) {
-  return class extends Module {
-    constructor(readonly options?: Options) {
-      super();
-    }
-
-    override forward(input: Tensor, target: Tensor): Tensor {
-      return loss(input, target, this.options);
+function lossModule<Options>(loss: LossFunction<Options>): new (options?: Options) => Loss<Options> {
+  return class extends Loss<Options> {
+    constructor(options?: Options) {
+      super(loss, options);
     }
   };
 }

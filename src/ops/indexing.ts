@@ -1,6 +1,6 @@
 /** Selecting elements and rows by index, and adding into them. */
 import { DTypeError, IndexError, ShapeError } from "../graph/errors.js";
-import type { KernelContext, Operand, Primitive, RefArray } from "../graph/primitive.js";
+import type { Aval, KernelContext, Operand, Primitive, RefArray } from "../graph/primitive.js";
 import { formatShape, normalizeDim, type Shape, sizeOf } from "../graph/shape.js";
 import { constant } from "../graph/sources.js";
 import { apply, type Tensor } from "../graph/tensor.js";
@@ -66,6 +66,12 @@ function emitIndexed(
   }
 }
 
+/** The second input indexes dimension `dim` of the first. */
+const INDEX_CHECK = {
+  input: 1,
+  size: ([table]: readonly Aval[], { dim }: IndexAttrs): number => table?.shape[dim] as number,
+};
+
 /** Elements of the input along `dim`, by an index of the input's other sizes, or of one dimension for whole rows. */
 const gatherPrimitive: Primitive<Tensor, IndexAttrs> = {
   name: "gather",
@@ -89,6 +95,7 @@ const gatherPrimitive: Primitive<Tensor, IndexAttrs> = {
   ),
   lowering: {
     kind: "kernel",
+    checks: INDEX_CHECK,
     lower(context) {
       const operands = { table: context.contiguous(0), picked: context.output(), index: context.contiguous(1) };
       emitIndexed(context, Opcode.Gather, operands);
@@ -119,6 +126,7 @@ const scatterAddPrimitive: Primitive<Tensor, IndexAttrs> = {
   ),
   lowering: {
     kind: "kernel",
+    checks: INDEX_CHECK,
     lower(context) {
       const table = context.output();
       context.copy(table, context.input(0));

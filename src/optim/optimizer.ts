@@ -158,6 +158,9 @@ export abstract class Optimizer<Options extends CommonOptions> {
       },
       [active.length * width],
       "f32",
+      () => {
+        for (const slot of active) slot.step--;
+      },
     );
     active.forEach((slot, i) => {
       const numbers = Array.from({ length: width }, (_, k) => select(all, 0, i * width + k));

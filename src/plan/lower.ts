@@ -68,8 +68,9 @@ class Lowerer {
   }
 
   /**
-   * A new state may be written over the old one where nothing reads the old one afterwards. The unit that writes it
-   * may itself read it, if it is a chain that reads each element before it writes it.
+   * A new state may be written over the old one where nothing reads the old one afterwards, and nothing can stop the
+   * program any more: a run that fails leaves every state as it was. The unit that writes it may itself read it, if it
+   * is a chain that reads each element before it writes it.
    */
   private planDirectUpdates(): void {
     const lastReader = new Map<number, number>();
@@ -90,10 +91,12 @@ class Lowerer {
       }
     });
     const unitOf = new Map(this.units.flatMap((unit, i) => unit.nodes.map((node) => [node, { unit, i }] as const)));
+    const lastFallible = lastCheck(this.units);
     for (const { slot, node } of this.targets.updates) {
       const place = unitOf.get(node);
       if (place === undefined || isLeaf(node) || node.primitive.lowering.kind === "view") continue;
       if (this.direct.has(node) || slotOf.has(node)) continue;
+      if (place.i <= lastFallible) continue;
       const last = lastReader.get(slot) ?? -1;
       const safe = last < place.i || (last === place.i && this.readsInPlace(place.unit, node, slot, slotOf));
       if (safe) this.direct.set(node, { slot, bytes: 4 * sizeOf(node.shape) });
@@ -401,6 +404,20 @@ class Lowerer {
       this.copy({ buffer, dtype: node.dtype, ...wholeView(node.shape) } as PlanOperand, value, node);
     }
   }
+}
+
+/** The last unit whose data can stop the program: indices that no earlier unit has found to be in range. */
+function lastCheck(units: readonly Unit[]): number {
+  const checked = new Set<string>();
+  return units.reduce((last, { nodes: [node] }, i) => {
+    if (node === undefined || isLeaf(node)) return last;
+    const { lowering } = node.primitive;
+    if (lowering.kind !== "kernel" || lowering.checks === undefined) return last;
+    const key = `${node.inputs[lowering.checks.input]?.id}<${lowering.checks.size(node.inputs, node.attrs)}`;
+    if (checked.has(key)) return last;
+    checked.add(key);
+    return i;
+  }, -1);
 }
 
 /** A buffer that stands for a state's memory. */

@@ -1,10 +1,11 @@
 /**
  * Compiled functions: traced once for each kind of arguments, planned once, then run as one program a call.
  */
+import type { TypedArray } from "../graph/dtype.js";
 import { ArgumentError, TraceError } from "../graph/errors.js";
 import { printGraph } from "../graph/print.js";
 import { formatShape, sameShape } from "../graph/shape.js";
-import { dataNode, dataPrimitive } from "../graph/sources.js";
+import { type CellAttrs, dataNode, dataPrimitive } from "../graph/sources.js";
 import { type AnyPrimitive, mode, Node, Tensor } from "../graph/tensor.js";
 import { leavesOf, mapTree, type Tree } from "../graph/tree.js";
 import { type MemoryReport, memoryReport } from "../plan/memory.js";
@@ -128,12 +129,7 @@ class Specialization<Out extends Returned> {
     this.bind();
     this.program ??= new Program(this.owner, this.plan);
     for (const entry of this.bound) if (entry.slot.final != null) preserve(entry);
-    const numbers = this.trace.cells.map((cell) => (cell.attrs as CellAttrs).read());
-    const values = this.program.run(
-      this.bound as readonly { readonly resident: Resident }[],
-      (i) => readNode((args[this.argumentOf[i] as number] as Tensor)._node),
-      (i) => numbers[this.cellOf[i] as number] as readonly number[],
-    );
+    const values = this.execute(this.program, args);
     for (const entry of this.bound) if (entry.slot.final != null) this.publish(entry);
     for (const { kind, tensor, final } of this.trace.slots) if (kind === "grad" && final === null) tensor._grad = null;
     const results = values.map((value, i) => {
@@ -144,6 +140,22 @@ class Specialization<Out extends Returned> {
     if (this.out instanceof Tensor) return results[0] as Tensor as Out;
     let next = 0;
     return mapTree("compile", this.out as Tree, () => results[next++] as Tensor) as Out;
+  }
+
+  /** Runs the program; where it stops at bad data, everything is as it was before. */
+  private execute(program: Program, args: readonly Tensor[]): TypedArray[] {
+    const cells = this.trace.cells.map((cell) => cell.attrs as CellAttrs);
+    const numbers = cells.map(({ read }) => read());
+    try {
+      return program.run(
+        this.bound as readonly { readonly resident: Resident }[],
+        (i) => readNode((args[this.argumentOf[i] as number] as Tensor)._node),
+        (i) => numbers[this.cellOf[i] as number] as readonly number[],
+      );
+    } catch (error) {
+      for (const { undo } of cells) undo?.();
+      throw error;
+    }
   }
 
   /** Brings every slot's current value into the memory that the program reads. */
@@ -211,10 +223,6 @@ function requestFor(slots: readonly Slot[], results: readonly Node[]): Request {
     return { shape, dtype };
   });
   return { results, states, stateLeaves, updates };
-}
-
-interface CellAttrs {
-  readonly read: () => readonly number[];
 }
 
 /** Copies out a value that is about to be overwritten, where something still refers to it. */

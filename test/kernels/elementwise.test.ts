@@ -230,6 +230,30 @@ describe.each(BUILDS)("elementwise on the %s build", (build) => {
     }
   });
 
+  test("operands and results may be slices that start at any element of their buffers", () => {
+    for (const count of SIZES) {
+      for (const [from, to] of [
+        [1, 0],
+        [0, 3],
+        [2, 1],
+      ] as const) {
+        const machine = instantiate(build);
+        // Buffers end with their slices: a vector past the end would meet a guard, or the elements after the slice.
+        const x = machine.ints(ramp(from + count));
+        const y = machine.ints(Array(to + count + 2).fill(-7));
+        machine.run([
+          elementwise({
+            count,
+            inputs: [contiguous({ address: x.address + from * Layout.ElementBytes })],
+            outputs: [y.address + to * Layout.ElementBytes],
+            operations: [[MicroOp.NegI, 1, 0]],
+          }),
+        ]);
+        expect(Array.from(y.view)).toEqual([...Array(to).fill(-7), ...ramp(count, from).map((i) => -i | 0), -7, -7]);
+      }
+    }
+  });
+
   test("an output may overwrite the contiguous input it is made from", () => {
     for (const count of SIZES) {
       const machine = instantiate(build);

@@ -1,0 +1,5 @@
+import * as lanegrad from "../../build/js/index.js";
+import { train } from "./tiny-run.js";
+
+await lanegrad.init();
+console.log(JSON.stringify({ ...train(lanegrad), build: lanegrad.backendInfo().build }));
