@@ -20,6 +20,7 @@ import { normOperators } from "./norm.js";
 import { paddingOperators } from "./padding.js";
 import { randomOperators } from "./random.js";
 import { reductionOperators } from "./reduction.js";
+import { scatterOperators } from "./scatter.js";
 import { softmaxOperators } from "./softmax.js";
 import { statisticsOperators } from "./statistics.js";
 import { unaryOperators } from "./unary.js";
@@ -52,6 +53,7 @@ export {
   randn,
 } from "./random.js";
 export * from "./reduction.js";
+export * from "./scatter.js";
 export * from "./softmax.js";
 export * from "./statistics.js";
 export * from "./unary.js";
@@ -80,6 +82,7 @@ export const operators: OperatorTable = /* @__PURE__ */ Object.assign(
   contractOperators,
   distanceOperators,
   indexingOperators,
+  scatterOperators,
   lossOperators,
   marginLossOperators,
 );

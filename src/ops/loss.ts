@@ -2,13 +2,14 @@
 import { ArgumentError, DTypeError, ShapeError } from "../graph/errors.js";
 import { formatShape, type Shape, sameShape } from "../graph/shape.js";
 import { constant } from "../graph/sources.js";
-import type { Tensor } from "../graph/tensor.js";
+import { apply, type Tensor } from "../graph/tensor.js";
 import { logsigmoid } from "./activation.js";
 import { abs, add, clamp, div, gt, lt, mul, ne, neg, sub, where } from "./arithmetic.js";
 import { xlogy } from "./binary.js";
 import type { OperatorTable, Reduction } from "./define.js";
 import { raised, reduceLoss } from "./helpers.js";
-import { gather, indexSelect } from "./indexing.js";
+import { gatherPrimitive } from "./index-primitives.js";
+import { indexSelect } from "./indexing.js";
 import { reshape, squeeze, unsqueeze } from "./movement.js";
 import { sum } from "./reduction.js";
 import { logSoftmax } from "./softmax.js";
@@ -75,9 +76,9 @@ function readTargets(op: string, input: Tensor, target: Tensor, options: ClassLo
 }
 
 /** `factor` times the element that each target picks, negated; and 0 where nothing counts. */
-function pickedLoss(input: Tensor, { counts, index, factor }: Targets): Tensor {
-  const dim = classDim("nllLoss", input);
-  const picked = squeeze(gather(input, dim, unsqueeze(index, dim)), dim);
+function pickedLoss(op: string, input: Tensor, { counts, index, factor }: Targets): Tensor {
+  const dim = classDim(op, input);
+  const picked = squeeze(apply(gatherPrimitive, [input, unsqueeze(index, dim)], { dim, op }), dim);
   return where(counts, neg(mul(picked, factor)), 0);
 }
 
@@ -90,7 +91,7 @@ function pickedLoss(input: Tensor, { counts, index, factor }: Targets): Tensor {
  */
 export function nllLoss(input: Tensor, target: Tensor, options: ClassLossOptions = {}): Tensor {
   const targets = readTargets("nllLoss", input, target, options);
-  const losses = pickedLoss(input, targets);
+  const losses = pickedLoss("nllLoss", input, targets);
   if ((options.reduction ?? "mean") !== "mean") return reduceLoss("nllLoss", losses, options.reduction);
   return div(sum(losses), sum(targets.factor));
 }
@@ -129,7 +130,7 @@ export function crossEntropy(
     return reduceLoss("crossEntropy", neg(sum(mul(logProbabilities, weighted), dim)), reduction);
   }
   const targets = readTargets("crossEntropy", input, target, options);
-  let losses = pickedLoss(logProbabilities, targets);
+  let losses = pickedLoss("crossEntropy", logProbabilities, targets);
   if (labelSmoothing > 0) {
     const weighted = perClass === null ? logProbabilities : mul(logProbabilities, perClass);
     const spread = where(targets.counts, neg(sum(weighted, dim)), 0);

@@ -100,6 +100,11 @@ export class Generator {
     this.offset += Math.ceil(count / 4);
     return [seed | 0, Math.floor(seed / 2 ** 32) | 0, offset | 0, Math.floor(offset / 2 ** 32) | 0];
   }
+
+  /** @internal Takes back a draw of `count` numbers. */
+  undraw(count: number): void {
+    this.offset -= Math.ceil(count / 4);
+  }
 }
 
 /** The generator that is used where none is given. */
@@ -120,7 +125,13 @@ export interface RandomOptions {
 export function rand(shape: Shape, options: RandomOptions = {}): Tensor {
   const { generator = defaultGenerator } = options;
   checkShape("rand", shape);
-  const key = cell(() => generator.draw(sizeOf(shape)), [4], "i32");
+  const count = sizeOf(shape);
+  const key = cell(
+    () => generator.draw(count),
+    [4],
+    "i32",
+    () => generator.undraw(count),
+  );
   const bits = apply(randomBitsPrimitive, [key], { shape });
   const low = apply(bitAndPrimitive, [bits, constant(0xffffff, [], "i32")], null);
   return mul(to(low, "f32"), constant(2 ** -24));

@@ -96,7 +96,7 @@ export class Adam extends AdamFamily {
   protected override readonly decoupled = false;
 
   constructor(params: Iterable<Tensor> | Iterable<ParamGroupInput<AdamOptions>>, options: Partial<AdamOptions> = {}) {
-    super("Adam", params, { ...defaults, ...options });
+    super("Adam", params, options, defaults);
   }
 }
 
@@ -108,6 +108,6 @@ export class AdamW extends AdamFamily {
   protected override readonly decoupled = true;
 
   constructor(params: Iterable<Tensor> | Iterable<ParamGroupInput<AdamOptions>>, options: Partial<AdamOptions> = {}) {
-    super("AdamW", params, { ...defaults, weightDecay: 1e-2, ...options });
+    super("AdamW", params, options, { ...defaults, weightDecay: 1e-2 });
   }
 }

@@ -53,13 +53,15 @@ export abstract class Optimizer<Options extends CommonOptions> {
 
   /**
    * @param params parameters, or groups of them with options of their own
-   * @param defaults options of the groups that do not give their own
+   * @param options options of the groups that do not give their own
+   * @param defaults every option's value where none is given
    * @throws ArgumentError where there are no parameters, one comes twice, one requires no gradient, or an option is
    * out of its range
    */
   constructor(
     private readonly name: string,
     params: Iterable<Tensor> | Iterable<ParamGroupInput<Options>>,
+    options: Partial<Options>,
     defaults: Options,
   ) {
     const items: readonly (Tensor | ParamGroupInput<Options>)[] = [...params];
@@ -68,7 +70,7 @@ export abstract class Optimizer<Options extends CommonOptions> {
     this.paramGroups = groups.map((group) => {
       if (group instanceof Tensor)
         throw new ArgumentError(`${name}: pass either parameters or groups of them, not both`);
-      return { ...defaults, ...group, params: [...group.params] };
+      return { ...defaults, ...options, ...group, params: [...group.params] };
     });
     const all = this.paramGroups.flatMap((group) => group.params);
     if (all.length === 0) throw new ArgumentError(`${name}: there are no parameters`);

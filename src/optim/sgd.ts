@@ -36,7 +36,7 @@ export class SGD extends Optimizer<SGDOptions> {
   protected override readonly width = 2;
 
   constructor(params: Iterable<Tensor> | Iterable<ParamGroupInput<SGDOptions>>, options: Partial<SGDOptions> = {}) {
-    super("SGD", params, { ...defaults, ...options });
+    super("SGD", params, options, defaults);
   }
 
   protected override checkOptions({ momentum, dampening, nesterov, weightDecay }: SGDOptions): void {

@@ -46,7 +46,7 @@ class Fusion {
       this.unitOf[node.index] = { nodes: [node], head: null };
       if (isElementwise(node)) this.joinInputs(node);
     }
-    for (const node of [...this.order].reverse()) this.sink(node);
+    for (const unit of new Set(this.order.map((node) => this.unit(node)).reverse())) this.sink(unit);
     for (const node of this.order) this.attachEpilogue(node);
     return this.schedule();
   }
@@ -58,9 +58,7 @@ class Fusion {
       const chain = this.unit(input);
       const own = this.unit(node);
       if (chain === own || !this.fits(chain, own) || this.wouldLoop(chain, own)) continue;
-      const nodes = [...chain.nodes, ...own.nodes].sort((a, b) => a.index - b.index);
-      const merged: Unit = { nodes, head: null };
-      for (const member of nodes) this.unitOf[member.index] = merged;
+      this.regroup([...chain.nodes, ...own.nodes]);
     }
   }
 
@@ -102,28 +100,46 @@ class Fusion {
   }
 
   /**
-   * Moves a node out of the chain that made its operands into the one that reads it, where that saves storing it: its
-   * operands reach memory anyway. (The mask of a ReLU is computed in the backward pass from the activation.)
+   * Moves nodes out of the chain that holds their operands into the one chain that reads them, where that saves memory
+   * traffic: what only the backward pass needs (the mask of a ReLU, the density in GELU's gradient) is computed there
+   * from values that are stored anyway.
    */
-  private sink(node: Node): void {
-    const from = this.unit(node);
-    if (!isElementwise(node) || from.nodes.length === 1 || this.roots.has(node)) return;
-    const readers = new Set((this.users[node.index] as Node[]).map((user) => this.unit(user)));
-    const [into] = readers;
-    if (into === undefined || into === from || readers.size !== 1) return;
-    const host = into.nodes[0] as Node;
-    if (!isElementwise(host) || !sameShape(host.shape, node.shape)) return;
-    const storedAnyway = (x: Node): boolean =>
-      this.unit(x) !== from ||
-      this.roots.has(x) ||
-      this.users[x.index]?.some((user) => this.unit(user) !== from) === true;
-    const alone: Unit = { nodes: [node], head: null };
-    if (!node.inputs.every(storedAnyway) || !this.fits(alone, into)) return;
-    const left: Unit = { nodes: from.nodes.filter((x) => x !== node), head: null };
-    for (const member of left.nodes) this.unitOf[member.index] = left;
-    // Whatever the reader waits for, the node's operands are behind: it read the node before.
-    const joined: Unit = { nodes: [...into.nodes, node].sort((a, b) => a.index - b.index), head: null };
-    for (const member of joined.nodes) this.unitOf[member.index] = joined;
+  private sink(from: Unit): void {
+    if (from.nodes.length === 1 || !isElementwise(from.nodes[0] as Node)) return;
+    const own = new Set(from.nodes);
+    const usersOf = (node: Node): Node[] => this.users[node.index] as Node[];
+    const readers = new Set(from.nodes.flatMap(usersOf).map((user) => this.unit(user)));
+    for (const into of readers) {
+      const host = into.nodes[0] as Node;
+      if (into === from || !isElementwise(host) || !sameShape(host.shape, (from.nodes[0] as Node).shape)) continue;
+      const moved = new Set<Node>();
+      const wanted = (user: Node): boolean => moved.has(user) || this.unit(user) === into;
+      for (const node of [...from.nodes].reverse()) {
+        if (!this.roots.has(node) && usersOf(node).length > 0 && usersOf(node).every(wanted)) moved.add(node);
+      }
+      if (moved.size === 0 || moved.size === from.nodes.length) continue;
+      const sizable = (x: Node): boolean => sizeOf(x.shape) !== 1;
+      const saved = [...moved].filter((node) => usersOf(node).some((user) => this.unit(user) === into)).length;
+      const operands = new Set([...moved].flatMap((node) => node.inputs).filter((x) => !moved.has(x) && sizable(x)));
+      const alreadyRead = new Set(into.nodes.flatMap((node) => node.inputs));
+      const newReads = [...operands].filter((x) => !alreadyRead.has(x)).length;
+      const newStores = [...operands].filter(
+        (x) => own.has(x) && !this.roots.has(x) && usersOf(x).every((user) => own.has(user)),
+      ).length;
+      const alone: Unit = { nodes: [...moved], head: null };
+      // Each saved value was one store and one load.
+      if (newReads + newStores > 2 * saved || newStores > saved || !this.fits(alone, into)) continue;
+      this.regroup(from.nodes.filter((node) => !moved.has(node)));
+      // No loop can arise: whatever made the operands was behind this reader before.
+      this.regroup([...into.nodes, ...moved]);
+      return;
+    }
+  }
+
+  /** Makes a chain of the given nodes. */
+  private regroup(nodes: readonly Node[]): void {
+    const unit: Unit = { nodes: [...nodes].sort((a, b) => a.index - b.index), head: null };
+    for (const node of nodes) this.unitOf[node.index] = unit;
   }
 
   /** Makes the only reader of a matrix product its epilogue, if it is a chain over the product's shape. */

@@ -40,7 +40,7 @@ import { to } from "../ops/conversion.js";
 import { cumsum } from "../ops/cumulative.js";
 import type { TensorLike } from "../ops/define.js";
 import { diagonal, tril, triu } from "../ops/diagonal.js";
-import { gather, indexAdd, indexSelect, max, min, scatterAdd, type ValuesAndIndices } from "../ops/indexing.js";
+import { gather, indexSelect, max, min, type ValuesAndIndices } from "../ops/indexing.js";
 import { bmm, dot, matmul, mm, mv, outer } from "../ops/matmul.js";
 import {
   broadcastTo,
@@ -63,6 +63,7 @@ import {
   view,
 } from "../ops/movement.js";
 import { all, amax, amin, any, argmax, argmin, mean, prod, sum } from "../ops/reduction.js";
+import { indexAdd, scatterAdd } from "../ops/scatter.js";
 import { logSoftmax, logsumexp, softmax } from "../ops/softmax.js";
 import { norm, std, var as variance } from "../ops/statistics.js";
 import {

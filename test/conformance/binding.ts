@@ -2,7 +2,7 @@
  * Turns a recorded call into a call of the operator: names to camelCase, positional arguments and keywords to the
  * parameters and options of the operator's record, recorded values to tensors and numbers.
  */
-import { ArgumentError } from "../../src/graph/errors.js";
+import { ArgumentError, DTypeError } from "../../src/graph/errors.js";
 import { Tensor } from "../../src/graph/tensor.js";
 import type { Operator } from "../../src/ops/define.js";
 import { operators } from "../../src/ops/index.js";
@@ -80,9 +80,17 @@ type Argument = (variables: readonly Tensor[]) => unknown;
 /** Reads arguments in order, numbering the tensors that gradients are wanted of. */
 class ArgumentReader {
   readonly variables: Tensor[] = [];
+  private readonly dtypes = new Set<string>();
+
+  constructor(private readonly op: string) {}
 
   read(value: RecordedValue): Argument {
     if (isTensor(value)) {
+      // Such a call asks for 64-bit results or for a rejection; computing in 32 bits would be neither.
+      this.dtypes.add(value.t);
+      if (this.dtypes.has("f32") && this.dtypes.has("f64")) {
+        throw new DTypeError(`${this.op}: mixes f32 and f64 tensors, and there are no f64 tensors`);
+      }
       const tensor = tensorFrom(value);
       if (!value.grad) return () => tensor;
       const i = this.variables.push(tensor) - 1;
@@ -152,7 +160,7 @@ function flatten(result: unknown): Tensor[] {
  * @throws ArgumentError where the operator has no such argument
  */
 export function bindCall(recorded: Case, operator: Operator): BoundCall {
-  const reader = new ArgumentReader();
+  const reader = new ArgumentReader(recorded.op);
   const named = nameArguments(recorded, operator, reader);
   const call = (variables: readonly Tensor[]): Tensor[] => {
     const values = new Map([...named].map(([name, argument]) => [name, argument(variables)]));

@@ -1,0 +1,140 @@
+/** Optimizers follow PyTorch's, option by option; their state survives a checkpoint. */
+import { readFileSync } from "node:fs";
+import { beforeAll, describe, expect, it } from "vitest";
+import type { Tensor } from "../../src/graph/tensor.js";
+import { Parameter } from "../../src/nn/module.js";
+import { Adam, AdamW, type Optimizer, SGD } from "../../src/optim/index.js";
+import { compile } from "../../src/tensor/compile.js";
+import { tensor, zeros } from "../../src/tensor/creation.js";
+import { BUILDS, start } from "../support/builds.js";
+import { uniform } from "../training/recorded.js";
+
+interface Run {
+  readonly optimizer: "SGD" | "Adam" | "AdamW";
+  readonly options: Readonly<Record<string, number | boolean | [number, number]>>;
+  /** Of both parameters together, after each step. */
+  readonly parameters: readonly (readonly number[])[];
+}
+
+const { runs } = JSON.parse(readFileSync(new URL("../fixtures/optimizers.json", import.meta.url), "utf8")) as {
+  runs: Run[];
+};
+const CLASSES = { SGD, Adam, AdamW };
+
+/** Steps in which the second parameter has no gradient. */
+const SKIPPED = [0, 1, 4];
+
+function parameters(): [Parameter, Parameter] {
+  return [new Parameter(uniform(1, [5])), new Parameter(uniform(2, [3]))];
+}
+
+function valuesOf(params: readonly Tensor[]): number[] {
+  return params.flatMap((param) => Array.from(param.data()));
+}
+
+describe.each(BUILDS)("optimizers on the %s build", (build) => {
+  beforeAll(() => start(build));
+
+  it.each(runs)("$optimizer with $options goes PyTorch's way", ({ optimizer: name, options, parameters: expected }) => {
+    for (const wrap of [(f: () => void) => f, (f: () => void): (() => void) => compile(f)]) {
+      const params = parameters();
+      const optimizer = new CLASSES[name](params, options);
+      const step = wrap(() => optimizer.step());
+      expected.forEach((after, t) => {
+        params[0].grad = uniform(100 + t, [5]);
+        params[1].grad = SKIPPED.includes(t) ? null : uniform(200 + t, [3]);
+        step();
+        valuesOf(params).forEach((value, i) => {
+          expect(Math.abs(value - (after[i] as number)), `step ${t}, element ${i}`).toBeLessThan(2e-6);
+        });
+      });
+    }
+  });
+});
+
+describe("an optimizer", () => {
+  beforeAll(() => start("strict"));
+
+  const run = (optimizer: Optimizer<never>, params: readonly Tensor[], from: number, to: number): void => {
+    for (let t = from; t < to; t++) {
+      params.forEach((param, i) => {
+        param.grad = uniform(100 * (i + 1) + t, param.shape);
+      });
+      (optimizer as unknown as Adam).step();
+    }
+  };
+
+  it.each([
+    ["SGD", (params: Tensor[]) => new SGD(params, { lr: 0.1, momentum: 0.9, dampening: 0.5 })],
+    ["Adam", (params: Tensor[]) => new Adam(params, { lr: 0.1, amsgrad: true })],
+  ])("%s continues from a checkpoint bit by bit", (_, make) => {
+    const whole = parameters();
+    run(make(whole) as unknown as Optimizer<never>, whole, 0, 6);
+
+    const first = parameters();
+    const before = make(first);
+    run(before as unknown as Optimizer<never>, first, 0, 3);
+    const saved = before.stateDict();
+    const weights = first.map((param) => tensor(param.data() as Float32Array, param.shape));
+    run(before as unknown as Optimizer<never>, first, 3, 5);
+
+    const second = weights.map((value) => new Parameter(value));
+    const after = make(second);
+    after.lr = 123;
+    after.loadStateDict(saved as never);
+    expect(after.lr).toBe(0.1);
+    run(after as unknown as Optimizer<never>, second, 3, 6);
+    expect(valuesOf(second)).toEqual(valuesOf(whole));
+  });
+
+  it("says what does not fit in a checkpoint", () => {
+    const state = new Adam(parameters()).stateDict();
+    const other = new Adam([new Parameter(zeros([5])), new Parameter(zeros([2]))]);
+    expect(() => other.loadStateDict(state)).toThrow(
+      "Adam.loadStateDict: 1.expAvg is [3] and must be [2]; 1.expAvgSq is [3]",
+    );
+    expect(() => new Adam([new Parameter(zeros([5]))]).loadStateDict(state)).toThrow(
+      "it is for 2 parameters, and there are 1",
+    );
+    const amsgrad = new Adam(parameters(), { amsgrad: true });
+    expect(() => amsgrad.loadStateDict(state)).toThrow("0.maxExpAvgSq is missing");
+  });
+
+  it("takes groups with options of their own", () => {
+    const [a, b] = parameters();
+    const optimizer = new SGD([{ params: [a], lr: 1 }, { params: [b] }], { lr: 10, weightDecay: 0 });
+    const before = valuesOf([a, b]);
+    a.grad = tensor(new Float32Array(5).fill(1));
+    b.grad = tensor(new Float32Array(3).fill(1));
+    optimizer.step();
+    valuesOf([a, b]).forEach((value, i) => {
+      expect(value).toBeCloseTo((before[i] as number) - (i < 5 ? 1 : 10), 5);
+    });
+    expect(optimizer.paramGroups.map(({ lr }) => lr)).toEqual([1, 10]);
+    optimizer.lr = 3;
+    expect(optimizer.paramGroups.map(({ lr }) => lr)).toEqual([3, 3]);
+  });
+
+  it("leaves parameters without a gradient alone, and clears all gradients", () => {
+    const [a, b] = parameters();
+    const optimizer = new AdamW([a, b]);
+    const before = valuesOf([b]);
+    a.grad = zeros([5]);
+    optimizer.step();
+    expect(valuesOf([b])).toEqual(before);
+    optimizer.zeroGrad();
+    expect([a.grad, b.grad]).toEqual([null, null]);
+  });
+
+  it("refuses what it cannot do, by name and value", () => {
+    const [a] = parameters();
+    expect(() => new SGD([])).toThrow("SGD: there are no parameters");
+    expect(() => new SGD([a, a])).toThrow("SGD: parameter 1 is also parameter 0");
+    expect(() => new SGD([a.mul(2)])).toThrow(/was computed from others/);
+    expect(() => new SGD([a], { lr: -1 })).toThrow("SGD: lr must be 0 or more, not -1");
+    expect(() => new SGD([a], { nesterov: true })).toThrow("SGD: momentum must be above 0 with nesterov, not 0");
+    expect(() => new SGD([a], { learningRate: 1 } as never)).toThrow("SGD: there is no option learningRate");
+    expect(() => new Adam([a], { betas: [0.9, 1] })).toThrow("Adam: betas[1] must be at least 0 and below 1, not 1");
+    expect(() => new SGD([{ params: [a] }, a] as never)).toThrow("pass either parameters or groups of them, not both");
+  });
+});
