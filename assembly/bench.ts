@@ -1,6 +1,6 @@
 /**
- * The ceilings that benchmarks compare kernels with: what the vector units and the memory give to loops that do nothing
- * else. Compiled by the same compiler for the same builds as the kernels, but not shipped.
+ * The ceilings that benchmarks and profiles compare kernels with: what the vector units and the memory give to loops
+ * that do nothing else. Compiled by the same compiler for the same builds as the kernels, into modules of their own.
  */
 import { mulAdd } from "./simd";
 

@@ -33,12 +33,12 @@ function stride(pc: usize, field: i32): usize {
   return address(pc, field) << 2;
 }
 
-function unitsOf(count: i32, unit: i32): i32 {
+export function unitsOf(count: i32, unit: i32): i32 {
   return (count + unit - 1) / unit;
 }
 
 /** Depth of the blocks when K is cut into as few as `limit` allows: nearly equal, for a short last one costs as much. */
-function evenDepth(K: i32, limit: i32): i32 {
+export function evenDepth(K: i32, limit: i32): i32 {
   return unitsOf(K, max(1, unitsOf(K, limit)));
 }
 
@@ -47,7 +47,7 @@ function evenDepth(K: i32, limit: i32): i32 {
  * relaxed build is fastest with 20: it takes 16 just until the rest (without the last columns, fewer than 4) is a
  * multiple of 20, which any multiple of 4 from 48 on comes to.
  */
-function panelWidth(left: i32): i32 {
+export function panelWidth(left: i32): i32 {
   if (ASC_FEATURE_RELAXED_SIMD && left >= 20 && (left & ~3) % 20 === 0) return 20;
   return left >= 16 ? 16 : left >= 8 ? 8 : 4;
 }
@@ -84,7 +84,7 @@ function addBias(rows: i32, columns: i32, bias: usize, c: usize, cRow: usize): v
  * Packs the columns of B as panels, one after the other. Columns past the last are zeros: what they give is dropped, but
  * leftovers in memory could be denormals, which are slow.
  */
-function packPanels(depth: i32, columns: i32, b: usize, bRow: usize, bColumn: usize, to: usize): void {
+export function packPanels(depth: i32, columns: i32, b: usize, bRow: usize, bColumn: usize, to: usize): void {
   for (let j = 0; j < columns; ) {
     const width = panelWidth(columns - j);
     const there = min(width, columns - j);
@@ -101,7 +101,7 @@ function packPanels(depth: i32, columns: i32, b: usize, bRow: usize, bColumn: us
  * columns, fewer than 4, come from the packed panel `bTail` and are computed in `tile`, so that C, seed and bias are
  * touched exactly.
  */
-function multiplyBlock(
+export function multiplyBlock(
   rows: i32,
   columns: i32,
   depth: i32,
@@ -133,9 +133,10 @@ function multiplyBlock(
     } else if (left >= 4) {
       panel4(rows, depth, a, aRow, aColumn, b, panelRow, seed, seedRow, c, cRow);
     } else {
-      const zeros = seedColumn === 0;
-      if (!zeros) pack(rows, left, seed, seedRow, 4, tile, 16);
-      panel4(rows, depth, a, aRow, aColumn, bTail, 16, zeros ? seed : tile, zeros ? 0 : 16, tile, 16);
+      const sameForAll = seedColumn === 0;
+      if (!sameForAll) pack(rows, left, seed, seedRow, 4, tile, 16);
+      const from = sameForAll ? seed : tile;
+      panel4(rows, depth, a, aRow, aColumn, bTail, 16, from, sameForAll ? seedRow : 16, tile, 16);
       pack(rows, left, tile, 16, 4, c, cRow);
     }
     b += direct ? bytes : bytes * <usize>depth;

@@ -4,10 +4,12 @@
  * Every thread of a run calls `run` with the same program and its own number and scratch.
  */
 import { Flag, Opcode, StatusField } from "../src/isa";
+import { convolution } from "./conv";
 import { copy, fill } from "./copy";
 import { elementwise } from "./elementwise";
 import { gather, scatter } from "./gather";
 import { gemm } from "./gemm";
+import { pool } from "./pool";
 import { reduce } from "./reduce";
 import { flagsOf, lengthOf, opcodeOf } from "./word";
 
@@ -43,6 +45,13 @@ export function run(code: usize, scratch: usize, status: usize, thread: i32, thr
         break;
       case Opcode.Scatter:
         failed = scatter(pc, status, thread, threads);
+        break;
+      case Opcode.Convolution:
+        convolution(pc, scratch, thread, threads);
+        if (flagsOf(pc) & Flag.Epilogue) pc += lengthOf(pc);
+        break;
+      case Opcode.Pool:
+        pool(pc, thread, threads);
         break;
       default:
         unreachable();

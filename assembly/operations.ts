@@ -1,8 +1,9 @@
 /**
  * What each micro-operation does to one vector of each operand.
  *
- * An operation is a type without fields: a generic loop over a block is then compiled anew around each operation's body.
- * (An operation passed as a number would leave the choice inside the loop.)
+ * An operation is a type without fields: a generic loop over a block is then compiled anew around each operation's
+ * body. (AssemblyScript does not fold a choice by a number passed to an inlined function: it compiles every arm at
+ * every use, which took minutes.)
  */
 import { erf, exp, expm1, log, log1p, sigmoid, tanh } from "./math";
 import { ONE, ZERO } from "./math-constants";
@@ -69,7 +70,9 @@ function remainderLanes(x: v128, y: v128): v128 {
 @unmanaged export class Sign extends Unary { @inline apply(x: v128): v128 { return signOf(x); } }
 @unmanaged export class NegI extends Unary { @inline apply(x: v128): v128 { return i32x4.neg(x); } }
 @unmanaged export class AbsI extends Unary { @inline apply(x: v128): v128 { return i32x4.abs(x); } }
-@unmanaged export class SignI extends Unary { @inline apply(x: v128): v128 { return i32x4.sub(i32x4.shr_s(x, 31), i32x4.gt_s(x, ZERO)); } }
+@unmanaged export class SignI extends Unary {
+  @inline apply(x: v128): v128 { return i32x4.sub(i32x4.shr_s(x, 31), i32x4.gt_s(x, ZERO)); }
+}
 @unmanaged export class Not extends Unary { @inline apply(x: v128): v128 { return toBool(i32x4.eq(x, ZERO)); } }
 @unmanaged export class BitNot extends Unary { @inline apply(x: v128): v128 { return v128.not(x); } }
 @unmanaged export class F32ToI32 extends Unary { @inline apply(x: v128): v128 { return i32x4.trunc_sat_f32x4_s(x); } }
@@ -101,9 +104,15 @@ function remainderLanes(x: v128, y: v128): v128 {
 @unmanaged export class Fmod extends Binary { @inline apply(x: v128, y: v128): v128 { return fmod(x, y); } }
 @unmanaged export class Atan2 extends Binary { @inline apply(x: v128, y: v128): v128 { return atan2(x, y); } }
 @unmanaged export class Less extends Binary { @inline apply(x: v128, y: v128): v128 { return toBool(f32x4.lt(x, y)); } }
-@unmanaged export class LessEqual extends Binary { @inline apply(x: v128, y: v128): v128 { return toBool(f32x4.le(x, y)); } }
-@unmanaged export class Equal extends Binary { @inline apply(x: v128, y: v128): v128 { return toBool(f32x4.eq(x, y)); } }
-@unmanaged export class NotEqual extends Binary { @inline apply(x: v128, y: v128): v128 { return toBool(f32x4.ne(x, y)); } }
+@unmanaged export class LessEqual extends Binary {
+  @inline apply(x: v128, y: v128): v128 { return toBool(f32x4.le(x, y)); }
+}
+@unmanaged export class Equal extends Binary {
+  @inline apply(x: v128, y: v128): v128 { return toBool(f32x4.eq(x, y)); }
+}
+@unmanaged export class NotEqual extends Binary {
+  @inline apply(x: v128, y: v128): v128 { return toBool(f32x4.ne(x, y)); }
+}
 @unmanaged export class AddI extends Binary { @inline apply(x: v128, y: v128): v128 { return i32x4.add(x, y); } }
 @unmanaged export class SubI extends Binary { @inline apply(x: v128, y: v128): v128 { return i32x4.sub(x, y); } }
 @unmanaged export class MulI extends Binary { @inline apply(x: v128, y: v128): v128 { return i32x4.mul(x, y); } }
@@ -114,10 +123,22 @@ function remainderLanes(x: v128, y: v128): v128 {
 @unmanaged export class And extends Binary { @inline apply(x: v128, y: v128): v128 { return v128.and(x, y); } }
 @unmanaged export class Or extends Binary { @inline apply(x: v128, y: v128): v128 { return v128.or(x, y); } }
 @unmanaged export class Xor extends Binary { @inline apply(x: v128, y: v128): v128 { return v128.xor(x, y); } }
-@unmanaged export class LessI extends Binary { @inline apply(x: v128, y: v128): v128 { return toBool(i32x4.lt_s(x, y)); } }
-@unmanaged export class LessEqualI extends Binary { @inline apply(x: v128, y: v128): v128 { return toBool(i32x4.le_s(x, y)); } }
-@unmanaged export class EqualI extends Binary { @inline apply(x: v128, y: v128): v128 { return toBool(i32x4.eq(x, y)); } }
-@unmanaged export class NotEqualI extends Binary { @inline apply(x: v128, y: v128): v128 { return toBool(i32x4.ne(x, y)); } }
+@unmanaged export class LessI extends Binary {
+  @inline apply(x: v128, y: v128): v128 { return toBool(i32x4.lt_s(x, y)); }
+}
+@unmanaged export class LessEqualI extends Binary {
+  @inline apply(x: v128, y: v128): v128 { return toBool(i32x4.le_s(x, y)); }
+}
+@unmanaged export class EqualI extends Binary {
+  @inline apply(x: v128, y: v128): v128 { return toBool(i32x4.eq(x, y)); }
+}
+@unmanaged export class NotEqualI extends Binary {
+  @inline apply(x: v128, y: v128): v128 { return toBool(i32x4.ne(x, y)); }
+}
 
-@unmanaged export class MulAdd extends Ternary { @inline apply(x: v128, y: v128, z: v128): v128 { return mulAdd(x, y, z); } }
-@unmanaged export class Select extends Ternary { @inline apply(x: v128, y: v128, z: v128): v128 { return v128.bitselect(y, z, i32x4.ne(x, ZERO)); } }
+@unmanaged export class MulAdd extends Ternary {
+  @inline apply(x: v128, y: v128, z: v128): v128 { return mulAdd(x, y, z); }
+}
+@unmanaged export class Select extends Ternary {
+  @inline apply(x: v128, y: v128, z: v128): v128 { return v128.bitselect(y, z, i32x4.ne(x, ZERO)); }
+}

@@ -9,10 +9,11 @@ import { writeFileSync } from "node:fs";
 import { cpus } from "node:os";
 import { parseArgs } from "node:util";
 import { matmul } from "./matmul.js";
+import { mlp } from "./mlp.js";
 import { formatReport, type Report } from "./report.js";
 
 /** Every suite, by the name that selects it. */
-const SUITES: Readonly<Record<string, () => Report | Promise<Report>>> = { matmul };
+const SUITES: Readonly<Record<string, () => Report | Promise<Report>>> = { matmul, mlp };
 
 const { values, positionals } = parseArgs({ options: { json: { type: "string" } }, allowPositionals: true });
 const names = positionals.length > 0 ? positionals : Object.keys(SUITES);

@@ -1,6 +1,6 @@
 /**
- * Compiles the kernels: one source, one module for each build (strict and relaxed SIMD), into build/wasm; and for the
- * benchmarks the loops that measure this machine's ceilings, which are not shipped.
+ * Compiles the kernels: one source, one module for each build (strict and relaxed SIMD), into build/wasm; and for
+ * benchmarks and profiles the loops that measure a machine's ceilings.
  *
  *   node scripts/build-wasm.mjs
  *

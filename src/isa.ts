@@ -48,6 +48,8 @@ export const enum Opcode {
   Fill = 5,
   Gather = 6,
   Scatter = 7,
+  Convolution = 8,
+  Pool = 9,
 }
 
 /** Bits of the second byte of an instruction's header. */
@@ -55,7 +57,10 @@ export const enum Flag {
   None = 0,
   /** Gemm: add to C instead of overwriting it. */
   Accumulate = 1,
-  /** Gemm: the next instruction is an Elementwise over C's elements; run it on each finished range, then skip it. */
+  /**
+   * Gemm, Convolution: the next instruction is an Elementwise over the elements that this one writes; run it on each
+   * finished range, then skip it.
+   */
   Epilogue = 2,
 }
 
@@ -202,6 +207,93 @@ export const enum ScatterOp {
   Minimum = 4,
   /** Integer addition. */
   AddI32 = 5,
+}
+
+/**
+ * Convolution: the three products of an image X[n, g·C + c, i], a weight W[g·M + m, c, t] and an output
+ * Y[n, g·M + m, o], all contiguous, where output o and tap t meet at i = o·stride − padding + t·dilation in each of three
+ * dimensions (fewer have size 1 in front); what lies outside of the image is 0. `Mode` says which of the three is
+ * computed from the other two.
+ */
+export const enum ConvField {
+  /** A `ConvMode`. */
+  Mode = 1,
+  Image = 2,
+  Weight = 3,
+  Output = 4,
+  /** One float for every channel of the computed tensor, or 0; not for `ConvMode.Weight`. */
+  Bias = 5,
+  /** Address of `convWorkspaceBytes(...)` bytes for each thread. */
+  Workspace = 6,
+  /** Bytes of one thread's part of the workspace. */
+  WorkspaceBytes = 7,
+  Batch = 8,
+  Groups = 9,
+  /** C: channels of the image in one group. */
+  ImageChannels = 10,
+  /** M: channels of the output in one group. */
+  OutputChannels = 11,
+  /** Three words each, outermost dimension first. */
+  ImageSize = 12,
+  KernelSize = 15,
+  OutputSize = 18,
+  Stride = 21,
+  /** Before the image; what follows it is as wide as the output needs. */
+  Padding = 24,
+  Dilation = 27,
+  Length = 30,
+}
+
+/** Which tensor a Convolution computes. */
+export const enum ConvMode {
+  /** Y[m, o] = bias[m] + Σ_{c,t} W[m, c, t]·X[c, i] */
+  Output = 0,
+  /** X[c, i] = bias[c] + Σ_{m,t} W[m, c, t]·Y[m, o]: the transposed convolution. */
+  Image = 1,
+  /** W[m, c, t] = Σ_{n,o} Y[m, o]·X[c, i] */
+  Weight = 2,
+}
+
+/**
+ * Pool: over each of `Planes` contiguous planes of up to three dimensions, combines the elements of windows. Window o
+ * covers i = o·stride − padding + t·dilation for t < kernel, of which those outside of the plane are left out; or, with
+ * a kernel size of 0 (adaptive), ⌊o·image/output⌋ ≤ i < ⌈(o+1)·image/output⌉.
+ */
+export const enum PoolField {
+  /** A `PoolMode`. */
+  Mode = 1,
+  /** Planes of `OutputSize`: written, or read by the gradients. */
+  Output = 2,
+  /** Planes of `ImageSize`: read; not by `PoolMode.AverageGradient`. */
+  Image = 3,
+  /** Planes of `ImageSize`: written by the gradients. */
+  Gradient = 4,
+  Planes = 5,
+  /** Three words each, outermost dimension first; fewer dimensions have size 1 in front. */
+  ImageSize = 6,
+  KernelSize = 9,
+  OutputSize = 12,
+  Stride = 15,
+  Padding = 18,
+  Dilation = 21,
+  /** Averages: the integer that sums are divided by; 0 for the number of elements in the window. */
+  Divisor = 24,
+  /** Averages: whether padding counts as elements. */
+  CountsPadding = 25,
+  Length = 26,
+}
+
+/** What a Pool computes. */
+export const enum PoolMode {
+  /** The largest element; NaN if one is. */
+  Max = 0,
+  /** Where in its plane, row-major, the largest element is, as i32: the first of equals, or the first NaN. */
+  MaxIndex = 1,
+  /** Each output element added to its window's largest element. */
+  MaxGradient = 2,
+  Average = 3,
+  /** Each output element, divided, added to every element of its window. */
+  AverageGradient = 4,
 }
 
 /**

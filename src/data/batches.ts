@@ -8,7 +8,7 @@ import { type Column, type Dataset, exampleCount, shuffledRows, takeRows } from 
 import { Random } from "./random.js";
 
 /** How `batches` cuts. */
-export interface BatchOptions {
+export interface BatchOptions<D extends Dataset> {
   /** Examples in each batch. */
   batch: number;
   /** Whether to put the examples in a random order, a new one each epoch. Default true. */
@@ -19,6 +19,8 @@ export interface BatchOptions {
   epoch?: number;
   /** Whether to leave out a last batch that would be smaller than the others. Default false. */
   dropLast?: boolean;
+  /** Changes the rows of each batch before they become tensors: augmentation. They are copies, for it to keep. */
+  transform?: (rows: D) => D;
 }
 
 /** A minibatch: for each column of the dataset a tensor of the same name, with a row for each example. */
@@ -31,10 +33,11 @@ export type Batch<D extends Dataset> = { readonly [Name in keyof D]: Tensor };
  * for (let epoch = 0; epoch < 10; epoch++) {
  *   for (const { images, labels } of batches(train, { batch: 64, epoch })) step(images, labels);
  * }
+ * @throws ShapeError when the columns, those of a transform too, do not fill their shapes or differ in length.
  * @throws ArgumentError when `batch` is not an integer from 1 up, or seed or epoch not one from 0 up.
  */
-export function batches<D extends Dataset>(dataset: D, options: BatchOptions): Generator<Batch<D>, void, undefined> {
-  const { batch, shuffle = true, seed = 0, epoch = 0, dropLast = false } = options;
+export function batches<D extends Dataset>(dataset: D, options: BatchOptions<D>): Generator<Batch<D>, void, undefined> {
+  const { batch, shuffle = true, seed = 0, epoch = 0 } = options;
   const count = exampleCount(dataset);
   if (!Number.isInteger(batch) || batch < 1) {
     throw new ArgumentError(`batches: batch must be an integer from 1 up, not ${batch}`);
@@ -45,20 +48,21 @@ export function batches<D extends Dataset>(dataset: D, options: BatchOptions): G
   const order = shuffle
     ? shuffledRows(count, new Random(seed, epoch))
     : Uint32Array.from({ length: count }, (_, i) => i);
-  return cut(dataset, order, batch, dropLast);
+  return cut(dataset, order, options);
 }
 
 /** Apart from `batches`, because the body of a generator, with its checks, would first run when its result is asked for. */
 function* cut<D extends Dataset>(
   dataset: D,
   order: Uint32Array,
-  batch: number,
-  dropLast: boolean,
+  { batch, dropLast = false, transform = (rows) => rows }: BatchOptions<D>,
 ): Generator<Batch<D>, void, undefined> {
   const end = dropLast ? order.length - (order.length % batch) : order.length;
   for (let start = 0; start < end; start += batch) {
-    const rows: Record<string, Column> = takeRows(dataset, order.subarray(start, start + batch));
-    const tensors = Object.entries(rows).map(([name, { shape, data }]) => [
+    const rows = transform(takeRows(dataset, order.subarray(start, start + batch)));
+    // For its checks: what a transform returns has not been looked at.
+    exampleCount(rows);
+    const tensors = Object.entries(rows).map(([name, { shape, data }]: [string, Column]) => [
       name,
       new Tensor(dataNode(data, shape, dtypeOf(data))),
     ]);

@@ -90,8 +90,8 @@ export type Lowering<A> =
   /** Instructions of its own. */
   | {
       readonly kind: "kernel";
-      /** Whether `lower` honours `context.epilogue`. */
-      readonly epilogue?: boolean;
+      /** What of `context.epilogue` its `lower` honours: the chain alone, or a bias too. None if not given. */
+      readonly epilogue?: "chain" | "bias and chain";
       /** The input whose elements stop the program unless they are indices below `size`. */
       readonly checks?: { readonly input: number; size(inputs: readonly Aval[], attrs: A): number };
       lower(context: KernelContext<A>): void;

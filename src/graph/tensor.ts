@@ -164,8 +164,13 @@ export class Tensor {
         `grad: a gradient must be ${this.dtype}${formatShape(this.shape)} like its tensor, not ${grad.dtype}${formatShape(grad.shape)}`,
       );
     }
-    if (mode.scope !== null) mode.scope.setGrad(this, grad);
-    else this._grad = grad;
+    if (mode.scope !== null) {
+      mode.scope.setGrad(this, grad);
+      return;
+    }
+    // A gradient that is given up is state no more: it is computed if somebody reads it.
+    if (this._grad !== null) eager.pending.delete(this._grad);
+    this._grad = grad;
   }
 
   /** Tells a tensor that is not a leaf to receive `.grad` too. */

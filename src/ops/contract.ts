@@ -1,8 +1,9 @@
 /** Products of matrices and vectors that are added to something, and contractions over any dimensions. */
 import { ArgumentError, ShapeError } from "../graph/errors.js";
-import { formatShape, normalizeDim, type Shape, sizeOf } from "../graph/shape.js";
+import { broadcastShapes, formatShape, normalizeDim, type Shape, sizeOf } from "../graph/shape.js";
 import type { Tensor } from "../graph/tensor.js";
-import { add, mul } from "./arithmetic.js";
+import { add, mul, sub } from "./arithmetic.js";
+import { roll } from "./arrange.js";
 import type { OperatorTable } from "./define.js";
 import { diagonal } from "./diagonal.js";
 import { bmm, dot, matmul, mv, outer } from "./matmul.js";
@@ -56,6 +57,22 @@ export function vdot(input: Tensor, other: Tensor): Tensor {
 export function inner(input: Tensor, other: Tensor): Tensor {
   if (input.ndim === 0 || other.ndim === 0) return mul(input, other);
   return tensordot(input, other, { dims: [[-1], [-1]] });
+}
+
+/**
+ * The cross product of vectors of three elements along `dim`.
+ * @param dim none: the first dimension of size 3
+ */
+export function cross(input: Tensor, other: Tensor, dim?: number | null): Tensor {
+  const shape = broadcastShapes("cross", input.shape, other.shape);
+  const d = dim == null ? shape.indexOf(3) : normalizeDim("cross", dim, shape.length);
+  if (d < 0 || shape[d] !== 3) {
+    throw new ShapeError(
+      `cross: ${formatShape(shape)} must have size 3 in ${dim == null ? "a dimension" : `dim ${d}`}`,
+    );
+  }
+  const [a, b] = [expand(input, shape), expand(other, shape)];
+  return sub(mul(roll(a, -1, d), roll(b, -2, d)), mul(roll(a, -2, d), roll(b, -1, d)));
 }
 
 /**
@@ -290,6 +307,7 @@ export const contractOperators: OperatorTable = {
     samples: ['f32[3,4]; f32[2,3,5]; f32[2,5,4]; {"beta":0,"alpha":2}'],
   },
   vdot: { fn: vdot, params: ["input", "other"], samples: ["f32[5]; f32[5]"] },
+  cross: { fn: cross, params: ["input", "other", "dim"], samples: ["f32[2,3]; f32[2,3]", "f32[3,1]; f32[3,4]; 0"] },
   inner: { fn: inner, params: ["input", "other"], samples: ["f32[2,4]; f32[3,4]", "f32[]; f32[3]"] },
   tensordot: {
     fn: tensordot,

@@ -1,13 +1,15 @@
 /** Running totals along a dimension, and what is built of them: differences and areas under curves. */
 import { type DType, expectDType } from "../graph/dtype.js";
 import { ArgumentError, ShapeError } from "../graph/errors.js";
-import { formatShape, normalizeDim } from "../graph/shape.js";
+import { formatShape, normalizeDim, normalizeDims, type Shape, sameShape } from "../graph/shape.js";
+import { constant } from "../graph/sources.js";
 import type { Tensor } from "../graph/tensor.js";
-import { add, mul, sub } from "./arithmetic.js";
+import { add, div, ge, le, logicalOr, mul, ne, neg, sub, where } from "./arithmetic.js";
 import { logaddexp } from "./binary.js";
 import { to } from "./conversion.js";
+import { iota } from "./creation.js";
 import type { OperatorTable } from "./define.js";
-import { cat, narrow, reshape } from "./movement.js";
+import { cat, expand, narrow, reshape } from "./movement.js";
 import { sum } from "./reduction.js";
 
 /** Options of running totals. */
@@ -51,6 +53,53 @@ export function logcumsumexp(input: Tensor, dim: number): Tensor {
   return scan("logcumsumexp", input, dim, logaddexp);
 }
 
+/** The extreme of the elements up to each one, and where it stands. */
+export interface RunningExtreme {
+  readonly values: Tensor;
+  /** i32; of equal elements the last one's. */
+  readonly indices: Tensor;
+}
+
+/**
+ * Running extremes by the passes of {@link scan}, of values and positions together. Elements that are NaN count as
+ * extremes, as in PyTorch.
+ */
+function runningExtreme(
+  op: string,
+  input: Tensor,
+  dim: number,
+  atLeast: (later: Tensor, earlier: Tensor) => Tensor,
+): RunningExtreme {
+  const d = normalizeDim(op, dim, input.ndim);
+  const size = input.shape[d] ?? 1;
+  const along = input.shape.map((n, i) => (i === d ? n : 1));
+  let values = input;
+  let indices = expand(reshape(iota(size), along), input.shape);
+  for (let distance = 1; distance < size; distance *= 2) {
+    const parts = (x: Tensor): [Tensor, Tensor, Tensor] => [
+      narrow(x, d, 0, distance),
+      narrow(x, d, 0, size - distance),
+      narrow(x, d, distance, size - distance),
+    ];
+    const [startValues, earlier, later] = parts(values);
+    const [startIndices, earlierIndices, laterIndices] = parts(indices);
+    const takeLater = logicalOr(atLeast(later, earlier), ne(later, later));
+    values = cat([startValues, where(takeLater, later, earlier)], d);
+    indices = cat([startIndices, where(takeLater, laterIndices, earlierIndices)], d);
+  }
+  return { values, indices };
+}
+
+/** The largest of the elements up to each one along `dim`, and where it stands. */
+export function cummax(input: Tensor, dim: number): RunningExtreme {
+  return runningExtreme("cummax", input, dim, ge);
+}
+
+/** The smallest of the elements up to each one along `dim`, and where it stands. */
+export function cummin(input: Tensor, dim: number): RunningExtreme {
+  return runningExtreme("cummin", input, dim, le);
+}
+
 /** The dimension's elements without the first, and without the last. */
 function neighbours(x: Tensor, d: number): { later: Tensor; earlier: Tensor } {
   const count = Math.max(0, (x.shape[d] as number) - 1);
@@ -76,6 +125,79 @@ export function diff(input: Tensor, n = 1, dim = -1, prepend?: Tensor | null, ap
     out = sub(later, earlier);
   }
   return out;
+}
+
+/** Options of {@link gradient}. */
+export interface GradientOptions {
+  /** Between samples: one distance, or for each dimension a distance or a vector of places. 1 if not given. */
+  readonly spacing?: number | readonly (number | Tensor)[] | null;
+  /** Which dimensions; all if not given. */
+  readonly dim?: number | Shape | null;
+  /** Order of the estimate at the ends: 1 (if not given) or 2. */
+  readonly edgeOrder?: 1 | 2;
+}
+
+/** Distances of neighbours along dimension `d`, shaped to meet the input. */
+function stepsOf(input: Tensor, d: number, spacing: number | Tensor): Tensor {
+  const size = input.shape[d] as number;
+  const along = [size - 1, ...input.shape.slice(d + 1).map(() => 1)];
+  if (typeof spacing === "number") return constant(spacing, along);
+  if (!sameShape(spacing.shape, [size])) {
+    throw new ShapeError(`gradient: spacing ${formatShape(spacing.shape)} must give ${size} places for dimension ${d}`);
+  }
+  const { later, earlier } = neighbours(spacing, 0);
+  return reshape(sub(later, earlier), along);
+}
+
+/** Weights of three neighbouring samples, a distance `h` and then `k` apart, for the slope at the first of them. */
+function firstOfThree(h: Tensor, k: Tensor): [Tensor, Tensor, Tensor] {
+  const both = add(h, k);
+  return [div(neg(add(both, h)), mul(h, both)), div(both, mul(h, k)), div(neg(h), mul(k, both))];
+}
+
+/** The slope along one dimension: of the parabola through three neighbours, or at the ends of the line through two. */
+function slope(input: Tensor, d: number, spacing: number | Tensor, edgeOrder: 1 | 2): Tensor {
+  const size = input.shape[d] as number;
+  const steps = stepsOf(input, d, spacing);
+  const at = (i: number, count = 1): Tensor => narrow(input, d, i, count);
+  const step = (i: number, count = 1): Tensor => narrow(steps, 0, i, count);
+  const end = (places: readonly number[], h: Tensor, k: Tensor, sign: 1 | -1): Tensor => {
+    const terms = firstOfThree(h, k).map((weight, i) => mul(at(places[i] as number), mul(weight, sign)));
+    return terms.reduce((a, b) => add(a, b));
+  };
+  const line = (i: number): Tensor => div(sub(at(i + 1), at(i)), step(i));
+  const [first, last] =
+    edgeOrder === 1
+      ? [line(0), line(size - 2)]
+      : [end([0, 1, 2], step(0), step(1), 1), end([size - 1, size - 2, size - 3], step(size - 2), step(size - 3), -1)];
+  if (size === 2) return cat([first, last], d);
+  const [h, k] = [step(0, size - 2), step(1, size - 2)];
+  const [rise, fall] = [sub(at(2, size - 2), at(1, size - 2)), sub(at(1, size - 2), at(0, size - 2))];
+  const inside = div(add(mul(div(rise, k), h), mul(div(fall, h), k)), add(h, k));
+  return cat([first, inside, last], d);
+}
+
+/** The slopes of a sampled function along each of its dimensions, by differences that are exact for parabolas. */
+export function gradient(input: Tensor, options: GradientOptions = {}): Tensor[] {
+  const { spacing, dim, edgeOrder = 1 } = options;
+  if (edgeOrder !== 1 && edgeOrder !== 2)
+    throw new ArgumentError(`gradient: edgeOrder must be 1 or 2, not ${edgeOrder}`);
+  normalizeDims("gradient", dim, input.ndim);
+  const dims =
+    dim == null ? input.shape.map((_, i) => i) : [dim].flat().map((d) => normalizeDim("gradient", d, input.ndim));
+  const given = Array.isArray(spacing) ? (spacing as readonly (number | Tensor)[]) : null;
+  if (given !== null && given.length !== dims.length) {
+    throw new ArgumentError(`gradient: ${given.length} spacings for ${dims.length} dimensions`);
+  }
+  return dims.map((d, i) => {
+    if (((input.shape[d] as number | undefined) ?? 1) <= edgeOrder) {
+      throw new ShapeError(
+        `gradient: dimension ${d} of ${formatShape(input.shape)} needs ${edgeOrder + 1} samples or more for edgeOrder ${edgeOrder}`,
+      );
+    }
+    const step = given === null ? ((spacing as number | null | undefined) ?? 1) : (given[i] as number | Tensor);
+    return slope(input, d, step, edgeOrder);
+  });
 }
 
 /** Where a curve is sampled. */
@@ -128,10 +250,23 @@ export const cumulativeOperators: OperatorTable = {
   },
   cumprod: { fn: cumprod, params: ["input", "dim"], options: ["dtype"], samples: ["f32[3,5]; 1", "f32[7,2]; 0"] },
   logcumsumexp: { fn: logcumsumexp, params: ["input", "dim"], samples: ["f32[3,5]; 1", "f32[7,2]; 0"] },
+  cummax: { fn: cummax, params: ["input", "dim"], samples: ["f32[3,5]; 1", "f32[7,2]; 0", "f32[]; 0"] },
+  cummin: { fn: cummin, params: ["input", "dim"], samples: ["f32[3,5]; 1", "f32[7,2]; 0"] },
   diff: {
     fn: diff,
     params: ["input", "n", "dim", "prepend", "append"],
     samples: ["f32[3,5]", "f32[5,2]; 2; 0", "f32[3,2]; 1; 0; f32[1,2]; f32[2,2]"],
+  },
+  gradient: {
+    fn: gradient,
+    params: ["input"],
+    options: ["spacing", "dim", "edgeOrder"],
+    samples: [
+      "f32[5]",
+      'f32[4,3]; {"spacing":[2,0.5],"edgeOrder":2}',
+      'f32[4,3]; {"spacing":["f32[4]"],"dim":0,"edgeOrder":2}',
+      'f32[2,3]; {"spacing":0.5}',
+    ],
   },
   trapezoid: {
     fn: trapezoid,

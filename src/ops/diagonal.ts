@@ -4,9 +4,9 @@ import type { Primitive, RefArray } from "../graph/primitive.js";
 import { checkShape, formatShape, normalizeDim, type Shape, sameShape, sizeOf } from "../graph/shape.js";
 import { apply, type Tensor } from "../graph/tensor.js";
 import { type Layout, wholeView } from "../graph/view.js";
-import { add, le, sub, where } from "./arithmetic.js";
-import { iota } from "./creation.js";
+import { add, sub, where } from "./arithmetic.js";
 import { type OperatorTable, perInput, readView } from "./define.js";
+import { lowerTriangle } from "./helpers.js";
 import { reshape } from "./movement.js";
 import { sum } from "./reduction.js";
 
@@ -146,7 +146,7 @@ function lowerMask(op: string, input: Tensor, offset: number): Tensor {
     throw new ShapeError(`${op}: input must have at least 2 dimensions, not shape ${formatShape(input.shape)}`);
   }
   const [rows, columns] = input.shape.slice(-2) as [number, number];
-  return le(iota(columns), add(reshape(iota(rows), [rows, 1]), offset));
+  return lowerTriangle(rows, columns, offset);
 }
 
 /** The elements on and below a diagonal of the last two dimensions, and 0 above. */

@@ -2,13 +2,25 @@
 import { ArgumentError } from "../graph/errors.js";
 import { dataNode } from "../graph/sources.js";
 import { detach, Tensor } from "../graph/tensor.js";
-import { add, clamp, sub } from "./arithmetic.js";
+import { add, clamp, le, sub } from "./arithmetic.js";
+import { iota } from "./creation.js";
 import type { Reduction } from "./define.js";
+import { reshape } from "./movement.js";
 import { mean, sum } from "./reduction.js";
 
 /** A vector of whole numbers, as i32. */
 export function wholeNumbers(values: readonly number[]): Tensor {
   return new Tensor(dataNode(Int32Array.from(values), [values.length], "i32"));
+}
+
+/** A vector of f32 numbers. */
+export function tensorOf(values: readonly number[]): Tensor {
+  return new Tensor(dataNode(Float32Array.from(values), [values.length], "f32"));
+}
+
+/** Where an element of a rows × columns matrix is on or below the diagonal `offset` above the main one. */
+export function lowerTriangle(rows: number, columns: number, offset: number): Tensor {
+  return le(iota(columns), add(reshape(iota(rows), [rows, 1]), offset));
 }
 
 /** Elements below `least` raised to it, while gradients pass as if they were not: as PyTorch clamps under no_grad. */

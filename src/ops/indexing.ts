@@ -1,9 +1,12 @@
 /** Selecting elements and rows by index. */
 import { DTypeError, ShapeError } from "../graph/errors.js";
-import { formatShape, normalizeDim } from "../graph/shape.js";
+import { knownValues } from "../graph/known.js";
+import { broadcastShapes, formatShape, normalizeDim } from "../graph/shape.js";
 import { apply, type Tensor } from "../graph/tensor.js";
+import { expandView, wholeView } from "../graph/view.js";
 import { maximum, minimum } from "./arithmetic.js";
-import type { OperatorTable } from "./define.js";
+import { type OperatorTable, readView } from "./define.js";
+import { wholeNumbers } from "./helpers.js";
 import { atLeastVector, cutTo, expectIndex, expectSameRank, gatherPrimitive } from "./index-primitives.js";
 import { expand, reshape } from "./movement.js";
 import { amax, amin, argmax, argmin } from "./reduction.js";
@@ -43,6 +46,19 @@ export function takeAlongDim(input: Tensor, index: Tensor, dim?: number | null):
     shape.map((n, i) => (i === d ? (input.shape[i] as number) : n)),
   );
   return gather(table, d, expand(index, shape));
+}
+
+/**
+ * The elements where `mask` holds, in row-major order, as a vector. Mask and input broadcast.
+ * @param mask decides the shape of the result, so its value must be known
+ */
+export function maskedSelect(input: Tensor, mask: Tensor): Tensor {
+  if (mask.dtype !== "bool") throw new DTypeError(`maskedSelect: mask is ${mask.dtype}, and must be bool`);
+  const shape = broadcastShapes("maskedSelect", input.shape, mask.shape);
+  const known = Float64Array.from(knownValues("maskedSelect", "the mask", mask));
+  const holds = readView(known, expandView(wholeView(mask.shape), shape));
+  const places = Array.from(holds.keys()).filter((i) => holds[i] !== 0);
+  return indexSelect(reshape(expand(input, shape), [-1]), 0, wholeNumbers(places));
 }
 
 /**
@@ -117,6 +133,7 @@ export const indexingOperators: OperatorTable = {
     params: ["input", "index", "dim"],
     samples: ["f32[3,4]; i32[3,1]<4; 1", "f32[3,4]; i32[5]<12"],
   },
+  maskedSelect: { fn: maskedSelect, params: ["input", "mask"], samples: ["f32[3,4]; bool[]"] },
   embedding: { fn: embedding, params: ["input", "weight"], samples: ["i32[2,3]<5; f32[5,4]"] },
   max: { fn: max, params: ["input", "dim", "keepdim"], samples: ["f32[3,4]", "f32[3,4]; 1; true", "f32[3,4]; f32[4]"] },
   min: { fn: min, params: ["input", "dim", "keepdim"], samples: ["f32[3,4]", "f32[3,4]; 0", "f32[3,4]; f32[4]"] },

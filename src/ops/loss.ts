@@ -1,6 +1,6 @@
 /** Losses of classification and regression. Each reduces its elements as asked: to their mean, their sum or not at all. */
 import { ArgumentError, DTypeError, ShapeError } from "../graph/errors.js";
-import { formatShape, type Shape, sameShape } from "../graph/shape.js";
+import { formatShape, type Shape, sameShape, sizeOf } from "../graph/shape.js";
 import { constant } from "../graph/sources.js";
 import { apply, type Tensor } from "../graph/tensor.js";
 import { logsigmoid } from "./activation.js";
@@ -10,6 +10,7 @@ import type { OperatorTable, Reduction } from "./define.js";
 import { raised, reduceLoss } from "./helpers.js";
 import { gatherPrimitive } from "./index-primitives.js";
 import { indexSelect } from "./indexing.js";
+import { linear } from "./matmul.js";
 import { reshape, squeeze, unsqueeze } from "./movement.js";
 import { sum } from "./reduction.js";
 import { logSoftmax } from "./softmax.js";
@@ -138,6 +139,44 @@ export function crossEntropy(
   }
   if (reduction !== "mean") return reduceLoss("crossEntropy", losses, reduction);
   return div(sum(losses), sum(targets.factor));
+}
+
+/**
+ * The cross entropy of a linear layer's output: `crossEntropy(input × linearWeightᵀ + linearBias, target)`.
+ * @param input `[N, in]` or `[in]`
+ * @param linearWeight `[C, ..., in]`: the logits are `[N, C, ...]`
+ * @param target as {@link crossEntropy} takes it
+ * @param options.linearBias `[C, ...]` or none
+ */
+export function linearCrossEntropy(
+  input: Tensor,
+  linearWeight: Tensor,
+  target: Tensor,
+  options: Parameters<typeof crossEntropy>[2] & { linearBias?: Tensor | null } = {},
+): Tensor {
+  const { linearBias, ...lossOptions } = options;
+  const [outer, inner] = [linearWeight.shape.slice(0, -1), linearWeight.shape.at(-1)];
+  if (input.ndim < 1 || input.ndim > 2 || linearWeight.ndim < 2 || input.shape.at(-1) !== inner) {
+    throw new ShapeError(
+      `linearCrossEntropy: input ${formatShape(input.shape)} must be [N, in] or [in] for linearWeight ${formatShape(linearWeight.shape)}, which must be [C, ..., in]`,
+    );
+  }
+  if (input.ndim === 1 && outer.length > 1) {
+    throw new ShapeError(
+      `linearCrossEntropy: linearWeight ${formatShape(linearWeight.shape)} needs an input [N, ${inner}], not ${formatShape(input.shape)}`,
+    );
+  }
+  if (linearBias != null && !sameShape(linearBias.shape, outer)) {
+    throw new ShapeError(
+      `linearCrossEntropy: linearBias is ${formatShape(linearBias.shape)}, and must be ${formatShape(outer)}`,
+    );
+  }
+  if (target.dtype === "f32" && lossOptions.ignoreIndex !== undefined) {
+    throw new ArgumentError("linearCrossEntropy: ignoreIndex has no meaning for targets that are probabilities");
+  }
+  const bias = linearBias == null ? null : reshape(linearBias, [-1]);
+  const logits = linear(input, reshape(linearWeight, [sizeOf(outer), -1]), bias);
+  return crossEntropy(reshape(logits, [...input.shape.slice(0, -1), ...outer]), target, lossOptions);
 }
 
 /** Options of losses whose elements may be weighted. */
@@ -320,6 +359,12 @@ export const lossOperators: OperatorTable = {
       'f32[4,3]; f32[4,3]in(0,1); {"weight":"f32[3]>0","labelSmoothing":0.2}',
       'f32[3]; i32[]<3; {"reduction":"sum"}',
     ],
+  },
+  linearCrossEntropy: {
+    fn: linearCrossEntropy,
+    params: ["input", "linearWeight", "target"],
+    options: ["linearBias", ...CLASS_OPTIONS, "labelSmoothing"],
+    samples: ['f32[4,5]; f32[3,5]; i32[4]<3; {"linearBias":"f32[3]"}', "f32[4,5]; f32[3,2,5]; i32[4,2]<3"],
   },
   binaryCrossEntropy: {
     fn: binaryCrossEntropy,

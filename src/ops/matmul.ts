@@ -81,7 +81,7 @@ const matmulPrimitive: Primitive<Tensor, MatmulAttrs> = {
   ),
   lowering: {
     kind: "kernel",
-    epilogue: true,
+    epilogue: "bias and chain",
     lower(context) {
       const { attrs, epilogue } = context;
       const out = context.output();

@@ -1,7 +1,8 @@
 /** Normalizations: inputs moved to mean 0 and variance 1, or to length 1, over some of their dimensions. */
 import { ArgumentError, ShapeError } from "../graph/errors.js";
 import { formatShape, type Shape, sameShape, sizeOf } from "../graph/shape.js";
-import type { Tensor } from "../graph/tensor.js";
+import { constant } from "../graph/sources.js";
+import { assign, detach, noGrad, type Tensor } from "../graph/tensor.js";
 import { add, clamp, clone, div, mul, sub } from "./arithmetic.js";
 import type { OperatorTable } from "./define.js";
 import { narrow, reshape } from "./movement.js";
@@ -21,11 +22,12 @@ interface Normalized {
 }
 
 /** The input moved to mean 0 and variance 1 over `dims`. */
-function standardize(input: Tensor, dims: readonly number[], eps: number): Normalized {
+function standardize(input: Tensor, dims: readonly number[], eps: number): Normalized & { readonly variance: Tensor } {
   const average = mean(input, dims, true);
   const centered = sub(input, average);
-  const rstd = rsqrt(add(mean(square(centered), dims, true), eps));
-  return { out: mul(centered, rstd), mean: average, rstd };
+  const variance = mean(square(centered), dims, true);
+  const rstd = rsqrt(add(variance, eps));
+  return { out: mul(centered, rstd), mean: average, rstd, variance };
 }
 
 function affine(x: Tensor, weight: Tensor | null | undefined, bias: Tensor | null | undefined): Tensor {
@@ -109,7 +111,7 @@ function grouped(op: string, input: Tensor, groups: number): Tensor {
 /** A parameter with one element a channel, shaped to meet `[N, C, ...]`. */
 function perChannel(op: string, name: string, parameter: Tensor | null | undefined, input: Tensor): Tensor | null {
   if (parameter == null) return null;
-  const channels = input.shape[1] as number;
+  const channels = input.shape[Math.min(1, input.ndim - 1)] as number;
   if (!sameShape(parameter.shape, [channels])) {
     throw new ShapeError(`${op}: ${name} is ${formatShape(parameter.shape)}, and must be [${channels}]`);
   }
@@ -167,6 +169,132 @@ export function nativeGroupNorm(
   return [out, reshape(mean, [batch, groups]), reshape(rstd, [batch, groups])];
 }
 
+// ── Over batches ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+/** `running` moved towards `latest`, in place. */
+function track(op: string, running: Tensor | null | undefined, latest: Tensor, momentum: number): void {
+  if (running == null) return;
+  noGrad(() => assign(op, running, add(mul(running, 1 - momentum), mul(detach(latest), momentum))));
+}
+
+/** The biased variance that normalization uses as the unbiased one that is tracked. */
+function unbiased(variance: Tensor, count: number): Tensor {
+  return mul(variance, count / (count - 1));
+}
+
+interface BatchNormArguments {
+  readonly runningMean: Tensor | null | undefined;
+  readonly runningVar: Tensor | null | undefined;
+  readonly weight: Tensor | null | undefined;
+  readonly bias: Tensor | null | undefined;
+  /** Normalize with the statistics of the input, and track them; else with the running ones. */
+  readonly training: boolean;
+  readonly momentum: number;
+  readonly eps: number;
+}
+
+function batchStatistics(input: Tensor, options: BatchNormArguments): Normalized {
+  const op = "batchNorm";
+  if (input.ndim < 2 && options.training) {
+    throw new ShapeError(`${op}: input must be [N, C, ...], not ${formatShape(input.shape)}`);
+  }
+  const { runningMean, runningVar, momentum, eps } = options;
+  const channel = (name: string, x: Tensor | null | undefined): Tensor | null => perChannel(op, name, x, input);
+  const [weight, bias] = [channel("weight", options.weight), channel("bias", options.bias)];
+  const [oldMean, oldVar] = [channel("runningMean", runningMean), channel("runningVar", runningVar)];
+  if (!options.training) {
+    if (oldMean === null || oldVar === null) {
+      throw new ArgumentError(`${op}: without training the running mean and variance are needed`);
+    }
+    const rstd = rsqrt(add(oldVar, eps));
+    return { out: affine(mul(sub(input, oldMean), rstd), weight, bias), mean: oldMean, rstd };
+  }
+  const dims = input.shape.map((_, i) => i).filter((i) => i !== 1);
+  const count = sizeOf(dims.map((d) => input.shape[d] as number));
+  if (count < 2) {
+    throw new ShapeError(
+      `${op}: training needs more than 1 value for each channel, and input is ${formatShape(input.shape)}`,
+    );
+  }
+  const { out, mean, rstd, variance } = standardize(input, dims, eps);
+  const flat = (x: Tensor): Tensor => reshape(x, [input.shape[1] as number]);
+  track(op, runningMean, flat(mean), momentum);
+  track(op, runningVar, flat(unbiased(variance, count)), momentum);
+  return { out: affine(out, weight, bias), mean: flat(mean), rstd: flat(rstd) };
+}
+
+/**
+ * Batch normalization (Ioffe & Szegedy 2015): each channel moved to mean 0 and variance 1 over the batch, then
+ * `· weight + bias`.
+ * @param input `[N, C, ...]`
+ * @param runningMean `[C]`; in training it is moved towards the batch's mean in place, else it is the mean
+ * @param runningVar `[C]`, likewise
+ * @param momentum how far the running statistics move
+ */
+export function batchNorm(
+  input: Tensor,
+  runningMean: Tensor | null | undefined,
+  runningVar: Tensor | null | undefined,
+  weight?: Tensor | null,
+  bias?: Tensor | null,
+  training = false,
+  momentum = 0.1,
+  eps = 1e-5,
+): Tensor {
+  return batchStatistics(input, { runningMean, runningVar, weight, bias, training, momentum, eps }).out;
+}
+
+/** Batch normalization with the means and reciprocal standard deviations that training used, `[C]`; else `[0]`. */
+export function nativeBatchNorm(
+  input: Tensor,
+  weight: Tensor | null | undefined,
+  bias: Tensor | null | undefined,
+  runningMean: Tensor | null | undefined,
+  runningVar: Tensor | null | undefined,
+  training: boolean,
+  momentum: number,
+  eps: number,
+): [Tensor, Tensor, Tensor] {
+  const options = { runningMean, runningVar, weight, bias, training, momentum, eps };
+  const { out, mean, rstd } = batchStatistics(input, options);
+  return training ? [out, mean, rstd] : [out, constant(0, [0]), constant(0, [0])];
+}
+
+/**
+ * Instance normalization (Ulyanov et al. 2016): each channel of each sample moved to mean 0 and variance 1, then
+ * `· weight + bias`.
+ * @param input `[N, C, ...]`
+ * @param runningMean `[C]`, moved towards the mean over the batch in place; without `useInputStats` it is the mean
+ * @param runningVar `[C]`, likewise
+ */
+export function instanceNorm(
+  input: Tensor,
+  runningMean?: Tensor | null,
+  runningVar?: Tensor | null,
+  weight?: Tensor | null,
+  bias?: Tensor | null,
+  useInputStats = true,
+  momentum = 0.1,
+  eps = 1e-5,
+): Tensor {
+  if (!useInputStats) return batchNorm(input, runningMean, runningVar, weight, bias, false, momentum, eps);
+  const op = "instanceNorm";
+  const count = sizeOf(input.shape.slice(2));
+  if (input.ndim < 3 || count < 2) {
+    throw new ShapeError(
+      `${op}: input must be [N, C, ...] with more than 1 value a channel, not ${formatShape(input.shape)}`,
+    );
+  }
+  const dims = input.shape.slice(2).map((_, i) => i + 2);
+  const { out, mean: average, variance } = standardize(input, dims, eps);
+  const overBatch = (x: Tensor): Tensor => mean(reshape(x, input.shape.slice(0, 2)), 0);
+  track(op, runningMean, overBatch(average), momentum);
+  track(op, runningVar, overBatch(unbiased(variance, count)), momentum);
+  return affine(out, perChannel(op, "weight", weight, input), perChannel(op, "bias", bias, input));
+}
+
+// ── To a length ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
 /** The input divided by its p-norm along `dim`, or by `eps` where the norm is less. */
 export function normalize(input: Tensor, p = 2, dim: number | Shape = 1, eps = 1e-12): Tensor {
   return div(input, clamp(norm(input, p, dim, true), eps));
@@ -217,6 +345,21 @@ export const normOperators: OperatorTable = {
     fn: nativeGroupNorm,
     params: ["input", "weight", "bias", "N", "C", "HxW", "group", "eps"],
     samples: ["f32[2,4,3]; f32[4]; f32[4]; 2; 4; 3; 2; 0.01"],
+  },
+  batchNorm: {
+    fn: batchNorm,
+    params: ["input", "runningMean", "runningVar", "weight", "bias", "training", "momentum", "eps"],
+    samples: ["f32[4,3,2]; null; null; f32[3]; f32[3]; true", "f32[4,3]; f32[3]; f32[3]>0; f32[3]; null"],
+  },
+  nativeBatchNorm: {
+    fn: nativeBatchNorm,
+    params: ["input", "weight", "bias", "runningMean", "runningVar", "training", "momentum", "eps"],
+    samples: ["f32[4,3,2]; f32[3]; f32[3]; null; null; true; 0.1; 0.01"],
+  },
+  instanceNorm: {
+    fn: instanceNorm,
+    params: ["input", "runningMean", "runningVar", "weight", "bias", "useInputStats", "momentum", "eps"],
+    samples: ["f32[2,3,4]; null; null; f32[3]; f32[3]"],
   },
   normalize: {
     fn: normalize,

@@ -1,12 +1,14 @@
 /** Statistics: variances and norms, extremes together, and reductions that pass over NaN. */
-import { expectDType } from "../graph/dtype.js";
-import { ArgumentError } from "../graph/errors.js";
-import { normalizeDims, sizeOf } from "../graph/shape.js";
-import type { Tensor } from "../graph/tensor.js";
-import { abs, div, eq, sub, where } from "./arithmetic.js";
+import { type DType, expectDType } from "../graph/dtype.js";
+import { ArgumentError, ShapeError } from "../graph/errors.js";
+import { formatShape, normalizeDims, sameShape, sizeOf } from "../graph/shape.js";
+import { nodeOf, Tensor } from "../graph/tensor.js";
+import { abs, clamp, div, eq, mul, sub, where } from "./arithmetic.js";
 import { to } from "./conversion.js";
 import type { OperatorTable } from "./define.js";
-import { reshape } from "./movement.js";
+import { diagonal } from "./diagonal.js";
+import { matmul } from "./matmul.js";
+import { reshape, transpose, unsqueeze } from "./movement.js";
 import { amax, amin, type Dims, mean, type ReductionOptions, sum } from "./reduction.js";
 import { isnan, pow, sqrt, square } from "./unary.js";
 
@@ -75,6 +77,63 @@ export function varMean(input: Tensor, dim?: Dims, options: VarianceOptions = {}
 export function stdMean(input: Tensor, dim?: Dims, options: VarianceOptions = {}): [Tensor, Tensor] {
   const { variance, average } = moments("stdMean", input, dim, options);
   return [sqrt(variance), average];
+}
+
+/** How observations count in a covariance. */
+export interface CovarianceOptions {
+  /** 1 (if not given) gives an unbiased estimate; see {@link VarianceOptions}. */
+  readonly correction?: number;
+  /** How often each observation was made: whole numbers from 0 up, i32. */
+  readonly fweights?: Tensor | null;
+  /** How much each observation matters, from 0 up. */
+  readonly aweights?: Tensor | null;
+}
+
+/** Checks one kind of weights; values are checked where they are known. */
+function checkWeights(name: string, weights: Tensor, dtype: DType, observations: number): void {
+  expectDType("cov", name, weights.dtype, dtype);
+  if (!sameShape(weights.shape, [observations])) {
+    throw new ShapeError(
+      `cov: ${name} is ${formatShape(weights.shape)}, and must have one element an observation: [${observations}]`,
+    );
+  }
+  const negative = nodeOf(weights).value?.find((w) => w < 0);
+  if (negative !== undefined) throw new ArgumentError(`cov: ${name} must be 0 or more, and one is ${negative}`);
+}
+
+/**
+ * The covariance matrix of variables in rows and observations in columns; of a single variable its variance.
+ * @param input `[variables, observations]` or `[observations]`
+ */
+export function cov(input: Tensor, options: CovarianceOptions = {}): Tensor {
+  const { correction = 1, fweights, aweights } = options;
+  expectDType("cov", "input", input.dtype, "f32");
+  if (input.ndim > 2)
+    throw new ShapeError(`cov: input must have at most 2 dimensions, not ${formatShape(input.shape)}`);
+  const x = input.ndim === 2 ? input : reshape(input, [1, -1]);
+  const observations = x.shape[1] as number;
+  if (fweights != null) checkWeights("fweights", fweights, "i32", observations);
+  if (aweights != null) checkWeights("aweights", aweights, "f32", observations);
+  const frequency = fweights == null ? null : to(fweights, "f32");
+  const weights = frequency !== null && aweights != null ? mul(frequency, aweights) : (frequency ?? aweights ?? null);
+  const total = weights === null ? observations : sum(weights);
+  const average = weights === null ? mean(x, 1, true) : div(sum(mul(x, weights), 1, true), total);
+  const centered = sub(x, average);
+  // With importance weights the correction shrinks as they concentrate on few observations.
+  const taken =
+    weights !== null && aweights != null ? mul(div(sum(mul(weights, aweights)), total), correction) : correction;
+  const freedom = total instanceof Tensor ? clamp(sub(total, taken), 0) : Math.max(0, observations - correction);
+  const products = matmul(centered, transpose(weights === null ? centered : mul(centered, weights), 0, 1));
+  const out = div(products, freedom);
+  return input.ndim === 2 && x.shape[0] !== 1 ? out : reshape(out, []);
+}
+
+/** The correlation matrix of variables in rows and observations in columns; of a single variable 1. */
+export function corrcoef(input: Tensor): Tensor {
+  const covariance = cov(input);
+  if (covariance.ndim === 0) return div(covariance, covariance);
+  const deviation = sqrt(diagonal(covariance));
+  return clamp(div(div(covariance, unsqueeze(deviation, 1)), deviation), -1, 1);
 }
 
 // ── Norms ───────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -158,6 +217,13 @@ export const statisticsOperators: OperatorTable = {
   },
   varMean: { fn: varMean, params: ["input", "dim"], options: VARIANCE_OPTIONS, samples: ["f32[3,4]; 1"] },
   stdMean: { fn: stdMean, params: ["input", "dim"], options: VARIANCE_OPTIONS, samples: ["f32[3,4]; 1"] },
+  cov: {
+    fn: cov,
+    params: ["input"],
+    options: ["correction", "fweights", "aweights"],
+    samples: ["f32[3,5]", 'f32[2,4]; {"fweights":"i32[4]<5","aweights":"f32[4]>0"}', 'f32[5]; {"correction":0}'],
+  },
+  corrcoef: { fn: corrcoef, params: ["input"], samples: ["f32[3,5]"] },
   norm: {
     fn: norm,
     params: ["input", "p", "dim", "keepdim"],

@@ -55,8 +55,8 @@ export abstract class Optimizer<Options extends CommonOptions> {
    * @param params parameters, or groups of them with options of their own
    * @param options options of the groups that do not give their own
    * @param defaults every option's value where none is given
-   * @throws ArgumentError where there are no parameters, one comes twice, one requires no gradient, or an option is
-   * out of its range
+   * @throws ArgumentError where there are no parameters, one comes twice or was computed from others, or an option is
+   * unknown or out of its range
    */
   constructor(
     private readonly name: string,

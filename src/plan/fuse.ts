@@ -2,7 +2,7 @@
  * Fusion: which nodes run as one instruction.
  *
  * Elementwise nodes over one shape join into chains, whose intermediate values live in registers and never reach
- * memory. A chain that is alone in reading a matrix product becomes the product's epilogue.
+ * memory. A chain that is alone in reading a matrix product or a convolution becomes its epilogue.
  */
 
 import { sameShape, sizeOf } from "../graph/shape.js";
@@ -14,7 +14,7 @@ import { Layout } from "../isa.js";
 export interface Unit {
   /** Inputs before users. */
   readonly nodes: Node[];
-  /** The matrix product whose epilogue the other nodes are. */
+  /** The product (of matrices, or a convolution) whose epilogue the other nodes are. */
   readonly head: Node | null;
 }
 
@@ -29,6 +29,8 @@ class Fusion {
   /** The unit of each node, by `node.index`. */
   readonly unitOf: Unit[] = [];
   readonly users: Node[][];
+  /** The highest index within a unit and all that it depends on: nothing behind it reads a later node. */
+  private readonly reach = new Map<Unit, number>();
 
   constructor(
     readonly order: readonly Node[],
@@ -43,7 +45,7 @@ class Fusion {
 
   run(): Unit[] {
     for (const node of this.order) {
-      this.unitOf[node.index] = { nodes: [node], head: null };
+      this.regroup([node]);
       if (isElementwise(node)) this.joinInputs(node);
     }
     for (const unit of new Set(this.order.map((node) => this.unit(node)).reverse())) this.sink(unit);
@@ -81,8 +83,8 @@ class Fusion {
     const seen = new Set<Unit>([a, b]);
     const stack: Unit[] = [];
     const push = (unit: Unit): void => {
-      // Nodes before the first member cannot depend on a member.
-      if (!seen.has(unit) && (unit.nodes.at(-1) as Node).index > first) {
+      // What reaches no node after the first member cannot depend on a member.
+      if (!seen.has(unit) && (this.reach.get(unit) as number) > first) {
         seen.add(unit);
         stack.push(unit);
       }
@@ -140,12 +142,32 @@ class Fusion {
   private regroup(nodes: readonly Node[]): void {
     const unit: Unit = { nodes: [...nodes].sort((a, b) => a.index - b.index), head: null };
     for (const node of nodes) this.unitOf[node.index] = unit;
+    let reach = (unit.nodes.at(-1) as Node).index;
+    for (const node of nodes) {
+      if (isLeaf(node)) continue;
+      for (const input of node.inputs) reach = Math.max(reach, this.reach.get(this.unit(input)) ?? 0);
+    }
+    this.reach.set(unit, reach);
+    this.raiseReaders(unit, reach);
   }
 
-  /** Makes the only reader of a matrix product its epilogue, if it is a chain over the product's shape. */
+  /** Everything that depends on `unit` reaches as far as it does. */
+  private raiseReaders(unit: Unit, reach: number): void {
+    const stack = [unit];
+    for (let raised = stack.pop(); raised !== undefined; raised = stack.pop()) {
+      for (const user of raised.nodes.flatMap((node) => this.users[node.index] as Node[])) {
+        const reader = this.unitOf[user.index];
+        if (reader === undefined || (this.reach.get(reader) ?? reach) >= reach) continue;
+        this.reach.set(reader, reach);
+        stack.push(reader);
+      }
+    }
+  }
+
+  /** Makes the only reader of a product its epilogue, if it is a chain over the product's shape. */
   private attachEpilogue(node: Node): void {
     const { lowering } = node.primitive;
-    if (isLeaf(node) || lowering.kind !== "kernel" || lowering.epilogue !== true || this.roots.has(node)) return;
+    if (isLeaf(node) || lowering.kind !== "kernel" || lowering.epilogue === undefined || this.roots.has(node)) return;
     const readers = new Set((this.users[node.index] as Node[]).map((user) => this.unit(user)));
     const [chain] = readers;
     if (chain === undefined || readers.size !== 1 || chain.head !== null) return;

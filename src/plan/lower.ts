@@ -90,6 +90,11 @@ class Lowerer {
         }
       }
     });
+    // Results, and states that become the new value of others, are read when all units have run.
+    for (const node of [...this.targets.results, ...this.targets.updates.map((update) => update.node)]) {
+      const slot = slotOf.get(node);
+      if (slot !== undefined) lastReader.set(slot, Number.POSITIVE_INFINITY);
+    }
     const unitOf = new Map(this.units.flatMap((unit, i) => unit.nodes.map((node) => [node, { unit, i }] as const)));
     const lastFallible = lastCheck(this.units);
     for (const { slot, node } of this.targets.updates) {
@@ -105,8 +110,11 @@ class Lowerer {
 
   /** Whether `unit` is a chain that reads state `slot` only element by element, and never after writing `node`. */
   private readsInPlace(unit: Unit, node: Node, slot: number, slotOf: ReadonlyMap<Node, number>): boolean {
-    if (unit.head !== null || node.primitive.lowering.kind !== "elementwise") return false;
-    const operations = operationsOf(unit.nodes, this.outside);
+    if (node.primitive.lowering.kind !== "elementwise") return false;
+    // A product reads its operands again and again while the chain behind it writes.
+    if (unit.head?.inputs.some((x) => slotOf.get(x) === slot)) return false;
+    const chain = unit.nodes.filter((member) => member !== unit.head);
+    const operations = operationsOf(chain, this.outside);
     const written = operations.findIndex((operation) => operation.node === node);
     return operations.every(({ operands }, i) =>
       operands.every((x) => slotOf.get(x) !== slot || (isLeaf(x) && i <= written && sameShape(x.shape, node.shape))),
@@ -329,10 +337,11 @@ class Lowerer {
     lowering.lower(context);
   }
 
-  /** A matrix product and the chain behind it; a bias that the chain adds first moves into the product. */
+  /** A product and the chain behind it; a bias that the chain adds first moves into a matrix product. */
   private lowerProduct(unit: Unit, lowering: Extract<Lowering<unknown>, { kind: "kernel" }>): void {
     const [product, ...members] = unit.nodes as [Node, ...Node[]];
-    const { added, bias } = this.findBias(product, members);
+    const { added, bias } =
+      lowering.epilogue === "bias and chain" ? this.findBias(product, members) : { added: null, bias: null };
     const chain = added === null ? members : members.filter((node) => node !== added);
     if (sizeOf(product.shape) === 0) {
       for (const node of members) if (this.outside.has(node)) this.allocate(node);

@@ -12,6 +12,11 @@ const OPCODES: Record<number, string> = {
   [Opcode.Scatter]: "scatter",
 };
 
+/** The name of an opcode. */
+export function opcodeName(opcode: number): string {
+  return OPCODES[opcode] ?? "?";
+}
+
 function place(buffer: Buffer): string {
   const { region, offset } = buffer;
   if (region.kind === "state") return `state${region.slot}`;
@@ -24,7 +29,7 @@ export function printSteps(steps: readonly Step[]): string {
     .map((step, i) => {
       const names = step.nodes.map((node) => node.primitive.name).join("+");
       const [reads, writes] = [step.reads, step.writes].map((list) => [...new Set(list.map(place))].join(" "));
-      return `${String(i).padStart(4)} ${(OPCODES[step.opcode] ?? "?").padEnd(11)} ${writes} ← ${reads}   ${names}`;
+      return `${String(i).padStart(4)} ${opcodeName(step.opcode).padEnd(11)} ${writes} ← ${reads}   ${names}`;
     })
     .join("\n");
 }

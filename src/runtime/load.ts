@@ -55,8 +55,8 @@ export function chooseBuild(wanted: Build | "auto"): Build {
   return supportsRelaxedSimd() ? "relaxed" : "strict";
 }
 
-/** Fetches and compiles a build from `location`, a folder that ends in a slash. */
-export async function compileBuild(build: Build, location: URL): Promise<WebAssembly.Module> {
+/** Fetches and compiles a build, or the loops that measure its ceilings, from `location`, a folder that ends in a slash. */
+export async function compileBuild(build: Build | `bench-${Build}`, location: URL): Promise<WebAssembly.Module> {
   const url = new URL(`${build}.wasm`, location);
   if (url.protocol === "file:") {
     const { readFile } = await import("node:fs/promises");

@@ -4,7 +4,7 @@ import { allocate, type DType, type TypedArray } from "../graph/dtype.js";
 import { IndexError } from "../graph/errors.js";
 import { sizeOf } from "../graph/shape.js";
 import type { Storage } from "../graph/tensor.js";
-import { Layout, StatusField } from "../isa.js";
+import { Layout, Opcode, StatusField } from "../isa.js";
 import { Base, type Code } from "../plan/encode.js";
 import type { Feed, Plan, State } from "../plan/plan.js";
 import { Arena, type Extent } from "./arena.js";
@@ -23,8 +23,18 @@ export interface RuntimeOptions {
   readonly maximumBytes?: number;
 }
 
+/** Watches programs run: what `lanegrad profile` measures with. */
+export interface Observer {
+  /** The words before which to cut the program; each part, from one cut to the next or the end, is timed alone. */
+  cuts(plan: Plan): readonly number[];
+  /** Told after a run what each part took. */
+  ran(plan: Plan, milliseconds: readonly number[]): void;
+}
+
 /** Kernels on a memory of their own. */
 export class Runtime {
+  /** Who watches, if anyone does. */
+  observer: Observer | null = null;
   private readonly status: Extent;
   private readonly scratch: Extent;
   private temporary: Extent;
@@ -63,7 +73,7 @@ export class Runtime {
 
   /** A region that is released when `owner` is collected. */
   own(owner: object, bytes: number, what: string): Extent {
-    const extent = this.arena.allocate(bytes, what);
+    const extent = this.allocate(bytes, what);
     this.collected.register(owner, extent, owner);
     return extent;
   }
@@ -80,28 +90,29 @@ export class Runtime {
       const before = this.temporary;
       this.arena.release(before);
       this.temporary = { address: before.address, bytes: 0 };
-      this.temporary = this.arena.allocate(bytes, "temporaries");
+      this.temporary = this.allocate(bytes, "temporaries");
     }
     return this.temporary.address;
   }
 
-  private refresh(): void {
+  /** Allocates, and sees to the views: memory grows nowhere else. */
+  private allocate(bytes: number, what: string): Extent {
+    const extent = this.arena.allocate(bytes, what);
     if (this.f32.buffer !== this.arena.memory.buffer) {
       this.f32 = new Float32Array(this.arena.memory.buffer);
       this.i32 = new Int32Array(this.arena.memory.buffer);
     }
+    return extent;
   }
 
   /** Copies a value into memory. */
   write(address: number, value: TypedArray): void {
-    this.refresh();
     if (value instanceof Float32Array) this.f32.set(value, address >>> 2);
     else this.i32.set(value, address >>> 2);
   }
 
   /** Copies `length` elements out of memory. */
   read(address: number, dtype: DType, length: number): TypedArray {
-    this.refresh();
     const from = address >>> 2;
     if (dtype === "f32") return this.f32.slice(from, from + length);
     if (dtype === "i32") return this.i32.slice(from, from + length);
@@ -110,7 +121,6 @@ export class Runtime {
 
   /** Writes a program's words with the addresses that its relocations ask for. */
   writeCode(address: number, { words, relocations }: Code, bases: readonly number[]): void {
-    this.refresh();
     const start = address >>> 2;
     this.i32.set(words, start);
     const { word, base, offset } = relocations;
@@ -121,7 +131,6 @@ export class Runtime {
 
   /** Writes the numbers of a cell. */
   writeCell(address: number, dtype: DType, values: readonly number[]): void {
-    this.refresh();
     const memory = dtype === "f32" ? this.f32 : this.i32;
     for (let i = 0; i < values.length; i++) memory[(address >>> 2) + i] = values[i] as number;
   }
@@ -132,12 +141,21 @@ export class Runtime {
    */
   run(address: number): { readonly at: number; readonly index: number } | null {
     if (this.kernels.run(address, this.scratch.address, this.status.address, 0, 1) === 0) return null;
-    this.refresh();
     const status = this.status.address >>> 2;
     return {
       at: this.i32[status + StatusField.Instruction] as number,
       index: this.i32[status + StatusField.Value] as number,
     };
+  }
+
+  /** Runs the words `from` to `to` of the program at `address`: an End stands behind them while they run. */
+  runPart(address: number, from: number, to: number): ReturnType<Runtime["run"]> {
+    const end = (address >>> 2) + to;
+    const covered = this.i32[end] as number;
+    this.i32[end] = Opcode.End | (1 << 16);
+    const stopped = this.run(address + 4 * from);
+    this.i32[end] = covered;
+    return stopped && { ...stopped, at: stopped.at + 4 * from };
   }
 }
 
@@ -220,7 +238,7 @@ export class Program {
       runtime.writeCell(this.poolAddress + feed.offset, feed.dtype, cells(i));
     }
     const started = debugLevel >= 4 ? performance.now() : 0;
-    const stopped = runtime.run(this.block.address);
+    const stopped = runtime.observer === null ? runtime.run(this.block.address) : this.runFor(runtime.observer);
     debug(4, () => `run: ${plan.steps.length} steps, ${(1000 * (performance.now() - started)).toFixed(1)} µs`);
     if (stopped !== null) throw this.indexError(stopped);
     return plan.results.map(({ offset, dtype, shape }) => runtime.read(temporaries + offset, dtype, sizeOf(shape)));
@@ -235,6 +253,21 @@ export class Program {
     if (same) return;
     this.bases = [temporaries, this.poolAddress, ...states.map(({ resident }) => resident.address)];
     this.runtime.writeCode(this.block.address, this.plan.code, this.bases);
+  }
+
+  /** Runs part by part for an observer. */
+  private runFor(observer: Observer): ReturnType<Runtime["run"]> {
+    const { runtime, plan, block } = this;
+    const cuts = observer.cuts(plan);
+    const milliseconds: number[] = [];
+    for (let i = 0; i < cuts.length; i++) {
+      const started = performance.now();
+      const stopped = runtime.runPart(block.address, cuts[i] as number, cuts[i + 1] ?? plan.code.words.length - 1);
+      milliseconds.push(performance.now() - started);
+      if (stopped !== null) return stopped;
+    }
+    observer.ran(plan, milliseconds);
+    return null;
   }
 
   private indexError({ at, index }: { at: number; index: number }): IndexError {

@@ -308,3 +308,10 @@ for (const [name, fn] of Object.entries(operators) as [string, (input: Tensor, .
 for (const [name, value] of Object.entries(own)) {
   Object.defineProperty(Tensor.prototype, name, { value, writable: true, configurable: true });
 }
+// What `console.log` shows in Node. The symbol is Node's; elsewhere nothing asks for it.
+Object.defineProperty(Tensor.prototype, Symbol.for("nodejs.util.inspect.custom"), {
+  value(this: Tensor) {
+    return printTensor(this);
+  },
+  configurable: true,
+});

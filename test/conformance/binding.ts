@@ -5,8 +5,10 @@
 import { ArgumentError, DTypeError } from "../../src/graph/errors.js";
 import { Tensor } from "../../src/graph/tensor.js";
 import type { Operator } from "../../src/ops/define.js";
-import { operators } from "../../src/ops/index.js";
+import { type MaxPoolOptions, maxPool2d, operators, sum } from "../../src/ops/index.js";
+import type { PerDimension } from "../../src/ops/spatial.js";
 import { tensor } from "../../src/tensor/creation.js";
+import { grad } from "../../src/transforms/reverse.js";
 import { type Case, dtypeFor, isTensor, numberFrom, type RecordedTensor, type RecordedValue } from "./cases.js";
 
 /** How a recorded call differs from that of the operator of the same name. */
@@ -29,6 +31,7 @@ const DIFFERENCES: Readonly<Record<string, Difference>> = {
   constant_pad_nd: { name: "pad", positional: ["input", "pad", "value"] },
   einsum: { positional: ["operands", "equation"] },
   "F.embedding": { positional: ["weight", "input"] },
+  "F.embedding_bag": { positional: ["weight", "input"] },
   "F.unfold": { name: "im2col" },
   "meshgrid.variadic_tensors": { packed: true },
   "norm.nuc": { name: "nuclearNorm" },
@@ -53,9 +56,18 @@ function nameOf(recorded: string): string {
   return DIFFERENCES[recorded]?.name ?? camelCase(recorded.replace(/^F\./, "").replace(/\..*$/, ""));
 }
 
+/** Recorded operators that are no functions of their own here, but what others do. */
+const COMPOSED: Readonly<Record<string, Operator>> = {
+  max_pool2d_with_indices_backward: {
+    ...(operators.maxPool2d as Operator),
+    fn: (input: Tensor, kernelSize: PerDimension, options: MaxPoolOptions) =>
+      grad((x: Tensor) => sum(maxPool2d(x, kernelSize, { ...options, returnIndices: false })))(input),
+  },
+};
+
 /** The operator that a recorded name stands for, or undefined where there is none. */
 export function operatorFor(recorded: string): Operator | undefined {
-  return operators[nameOf(recorded)];
+  return COMPOSED[recorded] ?? operators[nameOf(recorded)];
 }
 
 const ARRAYS = { f32: Float32Array, i32: Int32Array, bool: Uint8Array };

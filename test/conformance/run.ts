@@ -20,6 +20,14 @@ const PLAIN: Tolerance = { absolute: 1e-5, relative: 1.3e-5 };
 /** What they may differ by where sums run long and each adds up in its own order. */
 const SUMMED: Tolerance = { absolute: 1e-4, relative: 1e-4 };
 
+/** Samples that are ill-conditioned: how far f32 results may be from PyTorch's, and why. */
+const ILL_CONDITIONED: Readonly<Record<string, Tolerance>> = {
+  // Divides by 1.1256 - 2 · 0.5586 = 0.008, and adds up gradients of 2·10⁴ to one of 32. In float64 that is 32.457.
+  "cov #37": { absolute: 0, relative: 2e-3 },
+  // Close to a pole: PyTorch's trigamma is 2·10⁻⁵ from the value in float64, which ours meets.
+  "digamma #0": { absolute: 1e-5, relative: 3e-5 },
+};
+
 /** Whether a value is computed by reductions, products of matrices, or scattered sums. */
 function sums(root: Node): boolean {
   const seen = new Set<Node>();
@@ -79,7 +87,8 @@ function checkResults(recorded: Case, operator: Operator, evaluate: Evaluate): s
   }
   const grads = recorded.diff_outputs.length > 0 && variables.length > 0 ? pullBack(recorded, call, variables) : [];
   const all = [...outputs, ...grads];
-  const tolerances = all.map((x) => (sums(nodeOf(x)) ? SUMMED : PLAIN));
+  const stated = ILL_CONDITIONED[`${recorded.op} #${recorded.i}`];
+  const tolerances = all.map((x) => stated ?? (sums(nodeOf(x)) ? SUMMED : PLAIN));
   const values = evaluate(all);
   for (const [i, x] of all.entries()) {
     const isOutput = i < outputs.length;

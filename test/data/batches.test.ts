@@ -66,6 +66,25 @@ describe("batches", () => {
     expect([first?.known.dtype, first?.known.toArray()]).toEqual(["bool", [[true, false]]]);
   });
 
+  it("pass through a transform on their way, which cannot break their shapes unnoticed", () => {
+    const data = counting(4);
+    const doubled = batches(data, {
+      batch: 2,
+      shuffle: false,
+      transform: ({ images, labels }) => ({ images: { ...images, data: images.data.map((x) => 2 * x) }, labels }),
+    });
+    expect([...doubled].map(({ images }) => [...images.data()])).toEqual([
+      [0, 200, 2, 202],
+      [4, 204, 6, 206],
+    ]);
+    expect([...data.images.data]).toEqual([...counting(4).images.data]);
+    const broken = batches(data, {
+      batch: 2,
+      transform: ({ images, labels }) => ({ images, labels: { ...labels, shape: [3] } }),
+    });
+    expect(() => [...broken]).toThrow('column "labels" of shape [3] needs 3 elements, and has 2');
+  });
+
   it("refuse nonsense at the call, before the first batch is asked for", () => {
     expect(() => batches(counting(4), { batch: 0 })).toThrow("batch must be an integer from 1 up, not 0");
     expect(() => batches(counting(4), { batch: 2, epoch: -1 })).toThrow("epoch must be an integer from 0 up, not -1");

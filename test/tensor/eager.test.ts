@@ -1,4 +1,5 @@
 /** Eager use: values are computed when they are read, and nothing that was saved ever changes. */
+import { inspect } from "node:util";
 import { describe, expect, it } from "vitest";
 import { IndexError, ShapeError } from "../../src/graph/errors.js";
 import { noGrad, type Tensor } from "../../src/graph/tensor.js";
@@ -164,5 +165,22 @@ describe("wrong use", () => {
   it("refuses builds that do not exist and kernels that are not there", async () => {
     await expect(init({ build: "fast" as "strict" })).rejects.toThrow(/must be "auto", "strict" or "relaxed"/);
     await expect(init({ wasm: new URL("../nowhere/", import.meta.url) })).rejects.toThrow(/nowhere/);
+  });
+});
+
+describe("printing", () => {
+  it("shows dtype, shape and elements, long dimensions shortened", async () => {
+    await start("strict");
+    expect(
+      String(
+        tensor([
+          [1, 2.5],
+          [3, -4],
+        ]),
+      ),
+    ).toBe("tensor f32[2,2] [[1, 2.5], [3, -4]]");
+    expect(String(tensor([true, false]))).toBe("tensor bool[2] [true, false]");
+    expect(String(tensor(new Float32Array(100)))).toBe("tensor f32[100] [0, 0, 0, …, 0, 0, 0]");
+    expect(inspect({ x: tensor(2) })).toBe("{ x: tensor f32[] 2 }");
   });
 });

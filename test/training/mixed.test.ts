@@ -102,6 +102,26 @@ describe.each(BUILDS)("on the %s build", (build) => {
     expect(losses[1]).toEqual(losses[0]);
   });
 
+  it("eager and compiled training give the same losses, and on the strict build the same bits", () => {
+    const [eager, compiled] = [false, true].map((compiles) => {
+      const { model, x, y } = regression();
+      const optimizer = new Adam(model.parameters(), { lr: 0.01 });
+      const step = (x: Tensor, y: Tensor): Tensor => {
+        const loss = mseLoss(model.forward(x), y);
+        loss.backward();
+        optimizer.step();
+        optimizer.zeroGrad();
+        return loss;
+      };
+      const run = compiles ? compile(step) : step;
+      return Array.from({ length: 20 }, () => run(x, y).item());
+    }) as [number[], number[]];
+    if (build === "strict") expect(compiled).toEqual(eager);
+    compiled.forEach((loss, i) => {
+      expect(loss / (eager[i] as number)).toBeCloseTo(1, 3);
+    });
+  });
+
   it("two compiled functions share parameters: one trains, the other sees it", () => {
     const { model, x, y } = regression();
     const optimizer = new SGD(model.parameters(), { lr: 0.05 });
@@ -278,7 +298,29 @@ describe.each(BUILDS)("on the %s build", (build) => {
     expect(values(model.parameters())).not.toEqual(before);
   });
 
-  it("an index out of range in an embedding does too", () => {
+  it("a step that fails leaves no trace: not in state that it had already computed, nor in the optimizer's count", () => {
+    const losses = [false, true].map((fail) => {
+      manualSeed(3);
+      const model = new Linear(4, 3);
+      const optimizer = new Adam(model.parameters(), { lr: 0.1 });
+      const seen = zeros([]);
+      const step = compile((x: Tensor, y: Tensor) => {
+        noGrad(() => seen.add_(1));
+        crossEntropy(model.forward(x), y).backward();
+        optimizer.step();
+        optimizer.zeroGrad();
+      });
+      const x = uniform(1, [2, 4]);
+      step(x, tensor(Int32Array.of(0, 2)));
+      if (fail) expect(() => step(x, tensor(Int32Array.of(0, 3)))).toThrow(IndexError);
+      step(x, tensor(Int32Array.of(0, 2)));
+      expect(seen.item()).toBe(2);
+      return values(model.parameters());
+    });
+    expect(losses[1]).toEqual(losses[0]);
+  });
+
+  it("an index out of range in an embedding stops it too", () => {
     const model = new Embedding(5, 2);
     const optimizer = new SGD(model.parameters(), { lr: 1 });
     const step = compile((index: Tensor) => {

@@ -1,12 +1,9 @@
-/** Finds and reads MNIST's files in a directory. For Node alone, so kept out of the index that browsers load. */
+/** Finds MNIST's files in a directory, and makes of them images to train on and images held out. */
 
-import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { FormatError } from "../graph/errors.js";
-import { formatShape } from "../graph/shape.js";
-import { type LabelledImages, splitDataset } from "./dataset.js";
-import { readIdx } from "./idx.js";
-import { mnist } from "./mnist.js";
+import { type LabelledImages, mnist, readIdx, splitDataset } from "../data/index.js";
+import { FormatError } from "../index.js";
+import { listDirectory, readBytes } from "./files.js";
 
 /** Images to train on, and images held out. */
 export interface MnistFiles {
@@ -27,19 +24,11 @@ const trainingShare = 0.8;
  * @throws FormatError when files are missing or not what their format says.
  */
 export async function loadMnist(directory: string): Promise<MnistFiles> {
-  const files = await readdir(directory).catch((error: NodeJS.ErrnoException) => {
-    const reason =
-      error.code === "ENOENT"
-        ? "there is no such directory"
-        : error.code === "ENOTDIR"
-          ? "that is not a directory"
-          : error.message;
-    throw new FormatError(`cannot read MNIST from ${directory}: ${reason}`, { cause: error });
-  });
+  const files = await listDirectory(directory);
   const train = await loadPair(directory, files, "train");
   const test = await loadPair(directory, files, "t10k");
   if (train !== null && test !== null) {
-    const [trainSize, testSize] = [train, test].map(({ images }) => formatShape(images.shape.slice(1)));
+    const [trainSize, testSize] = [train, test].map(({ images }) => images.shape.slice(1).join(" × "));
     if (trainSize !== testSize) {
       throw new FormatError(
         `${directory}: the training images are ${trainSize} pixels, but the test images ${testSize}`,
@@ -77,8 +66,8 @@ async function loadPair(directory: string, files: readonly string[], part: strin
     throw new FormatError(`${directory} has ${images}, but no ${part}-labels-idx1-ubyte or .gz`);
   const names = { images: join(directory, images), labels: join(directory, labels) };
   return mnist(
-    await readIdx(await readFile(names.images), names.images),
-    await readIdx(await readFile(names.labels), names.labels),
+    await readIdx(await readBytes(names.images), names.images),
+    await readIdx(await readBytes(names.labels), names.labels),
     names,
   );
 }

@@ -1,0 +1,276 @@
+/**
+ * What a convolution gathers from, and where: the source's planes with the zeros around them that are read, and tables
+ * of byte offsets, so that the element which position p of the computed plane meets at step k of the sum is at
+ *
+ *     source + stepOffsets[k] + positionOffsets[p]
+ *
+ * whatever the stride, dilation, padding and number of dimensions. (Tables of pointers in the place of copies of the
+ * image are due to Dukhan, "The Indirect Convolution Algorithm", 2019.)
+ *
+ * Where the image is computed, a tap meets only every stride-th element of it: the elements form stride³ phases, each of
+ * which is a convolution with stride 1 of the taps that meet it. Otherwise there is one phase.
+ */
+import { readsBefore, readsBehind } from "../src/conv-workspace";
+import { ConvField, ConvMode } from "../src/isa";
+import { copyRun } from "./copy";
+import { clear } from "./gemm-pack";
+import { word } from "./word";
+
+/** Of `tapShift`, where tap and phase do not meet. */
+const APART: i32 = i32.MIN_VALUE;
+
+function computesImage(pc: usize): bool {
+  return word(pc, ConvField.Mode) === ConvMode.Image;
+}
+
+/** Size of the source in dimension `d`. */
+function sourceSize(pc: usize, d: i32): i32 {
+  return word(pc, (computesImage(pc) ? ConvField.OutputSize : ConvField.ImageSize) + d);
+}
+
+/** Size of the plane that positions count through, in dimension `d`. */
+export function planeSize(pc: usize, d: i32): i32 {
+  return word(pc, (computesImage(pc) ? ConvField.ImageSize : ConvField.OutputSize) + d);
+}
+
+function before(pc: usize, d: i32): i32 {
+  return <i32>(
+    readsBefore(
+      computesImage(pc),
+      <f64>word(pc, ConvField.KernelSize + d),
+      <f64>word(pc, ConvField.Stride + d),
+      <f64>word(pc, ConvField.Padding + d),
+      <f64>word(pc, ConvField.Dilation + d),
+    )
+  );
+}
+
+function behind(pc: usize, d: i32): i32 {
+  return <i32>(
+    readsBehind(
+      computesImage(pc),
+      <f64>word(pc, ConvField.ImageSize + d),
+      <f64>word(pc, ConvField.KernelSize + d),
+      <f64>word(pc, ConvField.OutputSize + d),
+      <f64>word(pc, ConvField.Stride + d),
+      <f64>word(pc, ConvField.Padding + d),
+      <f64>word(pc, ConvField.Dilation + d),
+    )
+  );
+}
+
+function paddedSize(pc: usize, d: i32): i32 {
+  return before(pc, d) + sourceSize(pc, d) + behind(pc, d);
+}
+
+/** Elements of a plane of the source. */
+export function sourcePlane(pc: usize): i32 {
+  return sourceSize(pc, 0) * sourceSize(pc, 1) * sourceSize(pc, 2);
+}
+
+/** Elements of a plane of the source with what is read around it. */
+export function paddedPlane(pc: usize): i32 {
+  return paddedSize(pc, 0) * paddedSize(pc, 1) * paddedSize(pc, 2);
+}
+
+/** Copies `channels` planes into the middle of padded ones, whose borders are zeros already. */
+export function padPlanes(pc: usize, channels: i32, from: usize, to: usize): void {
+  const depth = sourceSize(pc, 0);
+  const height = sourceSize(pc, 1);
+  const row = <usize>sourceSize(pc, 2) << 2;
+  const paddedRow = <usize>paddedSize(pc, 2) << 2;
+  const paddedSlice = paddedRow * <usize>paddedSize(pc, 1);
+  const padded = paddedSlice * <usize>paddedSize(pc, 0);
+  to += paddedSlice * <usize>before(pc, 0) + paddedRow * <usize>before(pc, 1) + ((<usize>before(pc, 2)) << 2);
+  for (let c = 0; c < channels; c++) {
+    for (let z = 0; z < depth; z++) {
+      let at = to + paddedSlice * <usize>z;
+      for (let y = 0; y < height; y++) {
+        copyRun(at, from, row);
+        from += row;
+        at += paddedRow;
+      }
+    }
+    to += padded;
+  }
+}
+
+/** Phases in dimension `d`. */
+export function phasesOf(pc: usize, d: i32): i32 {
+  return computesImage(pc) ? word(pc, ConvField.Stride + d) : 1;
+}
+
+/** Positions of phase `phase` in dimension `d`. */
+export function phaseSize(pc: usize, d: i32, phase: i32): i32 {
+  const phases = phasesOf(pc, d);
+  return (planeSize(pc, d) - phase + phases - 1) / phases;
+}
+
+/** Where in the padded source tap `tap` of dimension `d` meets the first position of `phase`, or `APART`. */
+function tapShift(pc: usize, d: i32, phase: i32, tap: i32): i32 {
+  const reach = tap * word(pc, ConvField.Dilation + d) - word(pc, ConvField.Padding + d);
+  if (!computesImage(pc)) return before(pc, d) + reach;
+  const stride = word(pc, ConvField.Stride + d);
+  const distance = phase - reach;
+  return distance % stride === 0 ? before(pc, d) + distance / stride : APART;
+}
+
+/** Taps that meet `phase` in dimension `d`. */
+export function tapsMeeting(pc: usize, d: i32, phase: i32): i32 {
+  let count = 0;
+  for (let tap = 0; tap < word(pc, ConvField.KernelSize + d); tap++) {
+    if (tapShift(pc, d, phase, tap) !== APART) count++;
+  }
+  return count;
+}
+
+/**
+ * Writes the offsets of the steps of a sum over channels and the taps that meet the phase, both rising, and returns
+ * where they end; or for 1 channel and `tapNumbers`, the taps' numbers in the kernel.
+ */
+export function fillSteps(pc: usize, channels: i32, phase0: i32, phase1: i32, phase2: i32, to: usize, tapNumbers: bool): usize {
+  const row = paddedSize(pc, 2);
+  const slice = row * paddedSize(pc, 1);
+  const plane = slice * paddedSize(pc, 0);
+  const height = word(pc, ConvField.KernelSize + 1);
+  const width = word(pc, ConvField.KernelSize + 2);
+  for (let c = 0; c < channels; c++) {
+    for (let z = 0; z < word(pc, ConvField.KernelSize); z++) {
+      const shift0 = tapShift(pc, 0, phase0, z);
+      if (shift0 === APART) continue;
+      for (let y = 0; y < height; y++) {
+        const shift1 = tapShift(pc, 1, phase1, y);
+        if (shift1 === APART) continue;
+        for (let x = 0; x < width; x++) {
+          const shift2 = tapShift(pc, 2, phase2, x);
+          if (shift2 === APART) continue;
+          const offset = c * plane + shift0 * slice + shift1 * row + shift2;
+          store<i32>(to, tapNumbers ? (z * height + y) * width + x : offset << 2);
+          to += 4;
+        }
+      }
+    }
+  }
+  return to;
+}
+
+/** Offset between neighbouring positions of a phase along dimension `d`, in bytes. */
+export function positionStep(pc: usize, d: i32): i32 {
+  let elements = computesImage(pc) ? 1 : word(pc, ConvField.Stride + d);
+  if (d < 2) elements *= paddedSize(pc, 2);
+  if (d < 1) elements *= paddedSize(pc, 1);
+  return elements << 2;
+}
+
+/**
+ * Writes the offsets of `count` positions from number `first` on, counted row-major in a space of any × height × width,
+ * where neighbours in the three dimensions are the given steps apart.
+ */
+export function fillPositions(
+  first: i32,
+  count: i32,
+  height: i32,
+  width: i32,
+  step0: i32,
+  step1: i32,
+  step2: i32,
+  to: usize,
+): void {
+  let y = first / width;
+  let x = first - y * width;
+  const z = y / height;
+  y -= z * height;
+  let slice = z * step0;
+  let row = slice + y * step1;
+  for (; count > 0; count--) {
+    store<i32>(to, row + x * step2);
+    to += 4;
+    if (++x === width) {
+      x = 0;
+      row += step1;
+      if (++y === height) {
+        y = 0;
+        slice += step0;
+        row = slice;
+      }
+    }
+  }
+}
+
+/** Packs one vector of positions, `offset` from the source, for every step; `to` moves by `toRow`. */
+// @ts-ignore: decorator
+@inline
+function gatherAdjacent(steps: i32, stepOffsets: usize, at: usize, to: usize, toRow: usize): void {
+  for (; steps > 0; steps--) {
+    v128.store(to, v128.load(at + <usize>load<u32>(stepOffsets)));
+    stepOffsets += 4;
+    to += toRow;
+  }
+}
+
+/**
+ * to[k][j] = the element that step k meets at position j, for k < steps, j < positions; rows of `to` are `toRow` bytes
+ * apart. Reads and writes exactly these elements, bit for bit. Four positions at a time: in most cases they are
+ * neighbours in the source too, or every second element.
+ */
+export function gatherSource(
+  steps: i32,
+  stepOffsets: usize,
+  positions: i32,
+  positionOffsets: usize,
+  source: usize,
+  to: usize,
+  toRow: usize,
+): void {
+  let j = 0;
+  for (; j + 4 <= positions; j += 4) {
+    const first = load<u32>(positionOffsets);
+    const second = load<u32>(positionOffsets, 4);
+    const third = load<u32>(positionOffsets, 8);
+    const fourth = load<u32>(positionOffsets, 12);
+    const at = source + <usize>first;
+    let k = stepOffsets;
+    let row = to;
+    if (fourth - first === 12) {
+      gatherAdjacent(steps, k, at, row, toRow);
+    } else if (second - first === 8 && third - first === 16 && fourth - first === 24) {
+      for (let i = steps; i > 0; i--) {
+        const p = at + <usize>load<u32>(k);
+        const pair = v128.load(p);
+        v128.store(row, i8x16.shuffle(pair, v128.load(p, 12), 0, 1, 2, 3, 8, 9, 10, 11, 20, 21, 22, 23, 28, 29, 30, 31));
+        k += 4;
+        row += toRow;
+      }
+    } else {
+      const b = source + <usize>second;
+      const c = source + <usize>third;
+      const d = source + <usize>fourth;
+      for (let i = steps; i > 0; i--) {
+        const offset = <usize>load<u32>(k);
+        let v = v128.load_zero<u32>(at + offset);
+        v = v128.load_lane<u32>(b + offset, v, 1);
+        v = v128.load_lane<u32>(c + offset, v, 2);
+        v128.store(row, v128.load_lane<u32>(d + offset, v, 3));
+        k += 4;
+        row += toRow;
+      }
+    }
+    positionOffsets += 16;
+    to += 16;
+  }
+  for (; j < positions; j++) {
+    const at = source + <usize>load<u32>(positionOffsets);
+    let row = to;
+    for (let i = 0; i < steps; i++) {
+      store<u32>(row, load<u32>(at + <usize>load<u32>(stepOffsets + ((<usize>i) << 2))));
+      row += toRow;
+    }
+    positionOffsets += 4;
+    to += 4;
+  }
+}
+
+/** Zeros for `channels` padded planes, between whose borders `padPlanes` will copy. */
+export function clearPadded(pc: usize, channels: i32, to: usize): void {
+  clear(to, <usize>((channels * paddedPlane(pc) + 3) & ~3) << 2);
+}

@@ -1,0 +1,409 @@
+/**
+ * Convolution by implicit GEMM: blocks of the matrix of windows are gathered straight from the source into panels and
+ * multiplied by the loops of Gemm; that matrix is never in memory.
+ *
+ * Contract: every element is one sum, in rising order, each step one `mulAdd` (see `gemm-kernel.ts`): over (channel,
+ * tap) from the seed bias or 0; a weight's over (batch, position) from 0. So its bits depend on nothing but the values
+ * that go into it. What lies outside of the image counts as zeros: 0·∞ gives NaN. Buffers are contiguous; they are read
+ * and written exactly, and the computed one overlaps no other. All sizes are at least 1, but that of the batch may be 0.
+ *
+ * Threads take channels of single planes and need nothing from one another: each gathers for itself. An epilogue runs
+ * on a thread's channels of a plane as soon as they are finished.
+ */
+import { ConvBlock } from "../src/conv-workspace";
+import { ConvField, ConvMode, Flag } from "../src/isa";
+import { sumNeighbours } from "./conv-direct";
+import {
+  clearPadded,
+  fillPositions,
+  fillSteps,
+  gatherSource,
+  paddedPlane,
+  padPlanes,
+  phaseSize,
+  phasesOf,
+  planeSize,
+  positionStep,
+  sourcePlane,
+  tapsMeeting,
+} from "./conv-source";
+import { elementwiseRange } from "./elementwise";
+import { evenDepth, multiplyBlock, packPanels, panelWidth, unitsOf } from "./gemm";
+import { clear, pack } from "./gemm-pack";
+import { address, flagsOf, lengthOf, shareStart, word } from "./word";
+
+/** Channels that are dealt to threads together: a whole tile. */
+const UNIT = 4;
+
+/** Up to this many rows, windows are read where they lie if neighbours are adjacent: gathering would cost more. */
+const DIRECT_ROWS = 3;
+
+function wholeVectors(floats: i32): usize {
+  return (<usize>((floats + 3) & ~3)) << 2;
+}
+
+/** Gathers the windows at `positions` as panels, one after the other, for `depth` steps. */
+function gatherPanels(
+  depth: i32,
+  steps: usize,
+  positions: i32,
+  positionOffsets: usize,
+  source: usize,
+  to: usize,
+): void {
+  for (let j = 0; j < positions; ) {
+    const width = panelWidth(positions - j);
+    const there = min(width, positions - j);
+    if (there < width) clear(to, (<usize>(depth * width)) << 2);
+    gatherSource(depth, steps, there, positionOffsets, source, to, (<usize>width) << 2);
+    positionOffsets += (<usize>width) << 2;
+    to += (<usize>(depth * width)) << 2;
+    j += width;
+  }
+}
+
+/** Rows of seeds for channels from `bias` on, or of zeros if there is none. */
+function fillSeeds(rows: i32, bias: usize, to: usize): void {
+  for (let i = 0; i < rows; i++) {
+    const seed = bias === 0 ? f32x4.splat(0) : v128.load32_splat(bias + ((<usize>i) << 2));
+    for (const end = to + (ConvBlock.Seed << 2); to < end; to += 16) v128.store(to, seed);
+  }
+}
+
+/**
+ * The weights of one group as the matrices that compute the image: for each phase [image channel][output channel, tap
+ * that meets it], in the order in which `imageAndOutput` walks through phases.
+ */
+function packWeights(pc: usize, weight: usize, taps: usize, to: usize): void {
+  const rows = word(pc, ConvField.ImageChannels);
+  const channels = word(pc, ConvField.OutputChannels);
+  const kernel =
+    word(pc, ConvField.KernelSize) * word(pc, ConvField.KernelSize + 1) * word(pc, ConvField.KernelSize + 2);
+  for (let phase0 = 0; phase0 < phasesOf(pc, 0); phase0++) {
+    for (let phase1 = 0; phase1 < phasesOf(pc, 1); phase1++) {
+      for (let phase2 = 0; phase2 < phasesOf(pc, 2); phase2++) {
+        const end = fillSteps(pc, 1, phase0, phase1, phase2, taps, true);
+        for (let i = 0; i < rows; i++) {
+          for (let c = 0; c < channels; c++) {
+            const from = weight + ((<usize>((c * rows + i) * kernel)) << 2);
+            for (let tap = taps; tap < end; tap += 4) {
+              store<f32>(to, load<f32>(from + ((<usize>load<u32>(tap)) << 2)));
+              to += 4;
+            }
+          }
+        }
+      }
+    }
+  }
+}
+
+/** Writes rows of finished elements, adjacent in `from`, to where positions from number `first` on are in planes. */
+function scatterPhase(
+  pc: usize,
+  phase0: i32,
+  phase1: i32,
+  phase2: i32,
+  first: i32,
+  columns: i32,
+  rows: i32,
+  from: usize,
+  to: usize,
+  offsets: usize,
+): void {
+  const width = planeSize(pc, 2);
+  const slice = planeSize(pc, 1) * width;
+  const stride0 = word(pc, ConvField.Stride);
+  const stride1 = word(pc, ConvField.Stride + 1);
+  const stride2 = word(pc, ConvField.Stride + 2);
+  const height = phaseSize(pc, 1, phase1);
+  fillPositions(
+    first,
+    columns,
+    height,
+    phaseSize(pc, 2, phase2),
+    (stride0 * slice) << 2,
+    (stride1 * width) << 2,
+    stride2 << 2,
+    offsets,
+  );
+  to += (<usize>(phase0 * slice + phase1 * width + phase2)) << 2;
+  const plane = (<usize>(planeSize(pc, 0) * slice)) << 2;
+  for (let i = 0; i < rows; i++) {
+    for (let j: usize = 0; j < (<usize>columns) << 2; j += 4) {
+      store<f32>(to + <usize>load<u32>(offsets + j), load<f32>(from + j));
+    }
+    from += (<usize>columns) << 2;
+    to += plane;
+  }
+}
+
+/** `rows` channels of one phase of one plane; a `matrix` row has `depth` weights. */
+function phase(
+  pc: usize,
+  phase0: i32,
+  phase1: i32,
+  phase2: i32,
+  rows: i32,
+  depth: i32,
+  matrix: usize,
+  bias: usize,
+  steps: usize,
+  source: usize,
+  target: usize,
+  workspace: usize,
+): void {
+  const height = phaseSize(pc, 1, phase1);
+  const width = phaseSize(pc, 2, phase2);
+  const lines = phaseSize(pc, 0, phase0) * height;
+  const positions = lines * width;
+  if (positions === 0) return;
+  const step0 = positionStep(pc, 0);
+  const step1 = positionStep(pc, 1);
+  const step2 = positionStep(pc, 2);
+  const plane = (<usize>(planeSize(pc, 0) * planeSize(pc, 1) * planeSize(pc, 2))) << 2;
+  const whole = plane === (<usize>positions) << 2;
+
+  const offsets = workspace;
+  const seeds = offsets + wholeVectors(min<i32>(positions, ConvBlock.Positions));
+  const tile = seeds + ((ConvBlock.Rows * ConvBlock.Seed) << 2);
+  const panels = tile + (ConvBlock.Rows << 4);
+  const blockDepth = evenDepth(depth, ConvBlock.Depth);
+  const staged = panels + (<usize>blockDepth) * wholeVectors(min<i32>(positions, ConvBlock.Positions));
+  const aRow = (<usize>depth) << 2;
+
+  if (whole && rows <= DIRECT_ROWS && step2 === 4 && width >= 4) {
+    for (let line = 0; line < lines; line += ConvBlock.Positions) {
+      const count = min<i32>(lines - line, ConvBlock.Positions);
+      fillPositions(line, count, 1, height, step0, 0, step1, offsets);
+      const to = target + ((<usize>(line * width)) << 2);
+      sumNeighbours(rows, depth, matrix, bias, steps, count, offsets, width, source, to, plane);
+    }
+    return;
+  }
+  for (let j = 0; j < positions; j += ConvBlock.Positions) {
+    const columns = min<i32>(positions - j, ConvBlock.Positions);
+    const c = whole ? target + ((<usize>j) << 2) : staged;
+    const cRow = whole ? plane : (<usize>columns) << 2;
+    fillPositions(j, columns, height, width, step0, step1, step2, offsets);
+    let k = 0;
+    do {
+      const deep = min(depth - k, blockDepth);
+      gatherPanels(deep, steps + ((<usize>k) << 2), columns, offsets, source, panels);
+      const tail = panels + ((<usize>(deep * (columns & ~3))) << 2);
+      for (let i = 0; i < rows; i += ConvBlock.Rows) {
+        const high = min<i32>(rows - i, ConvBlock.Rows);
+        const a = matrix + aRow * <usize>i + ((<usize>k) << 2);
+        const ci = c + cRow * <usize>i;
+        if (k === 0) fillSeeds(high, bias === 0 ? 0 : bias + ((<usize>i) << 2), seeds);
+        const seed = k === 0 ? seeds : ci;
+        const seedRow: usize = k === 0 ? <usize>(ConvBlock.Seed << 2) : cRow;
+        const seedColumn: usize = k === 0 ? 0 : 4;
+        multiplyBlock(
+          high, columns, deep, a, aRow, 4, false, panels, 0, tail, seed, seedRow, seedColumn, ci, cRow, tile,
+        );
+      }
+      k += blockDepth;
+    } while (k < depth);
+    if (!whole) scatterPhase(pc, phase0, phase1, phase2, j, columns, rows, staged, target, offsets);
+  }
+}
+
+/** All phases of `rows` channels from number `row` of one plane. */
+function phases(
+  pc: usize,
+  row: i32,
+  rows: i32,
+  allRows: i32,
+  channels: i32,
+  matrix: usize,
+  bias: usize,
+  steps: usize,
+  source: usize,
+  target: usize,
+  workspace: usize,
+): void {
+  for (let phase0 = 0; phase0 < phasesOf(pc, 0); phase0++) {
+    for (let phase1 = 0; phase1 < phasesOf(pc, 1); phase1++) {
+      for (let phase2 = 0; phase2 < phasesOf(pc, 2); phase2++) {
+        const taps = tapsMeeting(pc, 0, phase0) * tapsMeeting(pc, 1, phase1) * tapsMeeting(pc, 2, phase2);
+        const depth = channels * taps;
+        const first = matrix + ((<usize>(row * depth)) << 2);
+        phase(pc, phase0, phase1, phase2, rows, depth, first, bias, steps, source, target, workspace);
+        steps += (<usize>depth) << 2;
+        matrix += (<usize>(allRows * depth)) << 2;
+      }
+    }
+  }
+}
+
+/** The modes that compute the output or the image. */
+function imageOrOutput(pc: usize, scratch: usize, thread: i32, threads: i32): void {
+  const image = word(pc, ConvField.Mode) === ConvMode.Image;
+  const batch = word(pc, ConvField.Batch);
+  const groups = word(pc, ConvField.Groups);
+  const rows = word(pc, image ? ConvField.ImageChannels : ConvField.OutputChannels);
+  const channels = word(pc, image ? ConvField.OutputChannels : ConvField.ImageChannels);
+  const from = address(pc, image ? ConvField.Output : ConvField.Image);
+  const to = address(pc, image ? ConvField.Image : ConvField.Output);
+  const taps =
+    word(pc, ConvField.KernelSize) * word(pc, ConvField.KernelSize + 1) * word(pc, ConvField.KernelSize + 2);
+  const depth = channels * taps;
+  const plane = planeSize(pc, 0) * planeSize(pc, 1) * planeSize(pc, 2);
+  const units = unitsOf(rows, UNIT);
+  let unit = shareStart(groups * batch * units, thread, threads);
+  const end = shareStart(groups * batch * units, thread + 1, threads);
+  if (unit === end) return;
+
+  const steps = address(pc, ConvField.Workspace) + <usize>word(pc, ConvField.WorkspaceBytes) * <usize>thread;
+  const padded = steps + wholeVectors(depth);
+  const isPadded = paddedPlane(pc) !== sourcePlane(pc);
+  const packed = padded + (isPadded ? wholeVectors(channels * paddedPlane(pc)) : 0);
+  const rest = packed + (image ? wholeVectors(rows * depth) : 0);
+  // The first gathering of weights still needs no steps: the taps' numbers go to their place.
+  let packedGroup = -1;
+  if (isPadded) clearPadded(pc, channels, padded);
+
+  while (unit < end) {
+    const item = unit / units;
+    const group = item / batch;
+    const n = item - group * batch;
+    const first = unit - item * units;
+    const last = min(units, first + end - unit);
+    const row = first * UNIT;
+    const count = min(rows, last * UNIT) - row;
+    let matrix = address(pc, ConvField.Weight) + ((<usize>(group * rows * depth)) << 2);
+    if (group !== packedGroup) {
+      if (image) packWeights(pc, matrix, steps, packed);
+      fillAllSteps(pc, channels, steps);
+      packedGroup = group;
+    }
+    if (image) matrix = packed;
+    let source = from + ((<usize>((n * groups + group) * channels * sourcePlane(pc))) << 2);
+    if (isPadded) {
+      padPlanes(pc, channels, source, padded);
+      source = padded;
+    }
+    const channel = group * rows + row;
+    const start = (n * groups * rows + channel) * plane;
+    let bias = address(pc, ConvField.Bias);
+    if (bias !== 0) bias += (<usize>channel) << 2;
+    phases(pc, row, count, rows, channels, matrix, bias, steps, source, to + ((<usize>start) << 2), rest);
+    if (flagsOf(pc) & Flag.Epilogue) elementwiseRange(pc + lengthOf(pc), scratch, start, start + count * plane);
+    unit += last - first;
+  }
+}
+
+/** The offsets of the steps of every phase, one after the other. */
+function fillAllSteps(pc: usize, channels: i32, to: usize): void {
+  for (let phase0 = 0; phase0 < phasesOf(pc, 0); phase0++) {
+    for (let phase1 = 0; phase1 < phasesOf(pc, 1); phase1++) {
+      for (let phase2 = 0; phase2 < phasesOf(pc, 2); phase2++) {
+        to = fillSteps(pc, channels, phase0, phase1, phase2, to, false);
+      }
+    }
+  }
+}
+
+/**
+ * Rows `start … end` (channel and tap) of the transposed gradient of a group's weights, to `sums`: there, what is
+ * gathered from the image needs no transposing, and the gradient of the output, which does, is the smaller operand.
+ */
+function sumOverBatch(
+  pc: usize,
+  group: i32,
+  start: i32,
+  end: i32,
+  steps: usize,
+  padded: usize,
+  sums: usize,
+  workspace: usize,
+): void {
+  const batch = word(pc, ConvField.Batch);
+  const groups = word(pc, ConvField.Groups);
+  const channels = word(pc, ConvField.ImageChannels);
+  const outputs = word(pc, ConvField.OutputChannels);
+  const height = planeSize(pc, 1);
+  const width = planeSize(pc, 2);
+  const positions = planeSize(pc, 0) * height * width;
+  const isPadded = paddedPlane(pc) !== sourcePlane(pc);
+  const plane = (<usize>positions) << 2;
+  const cRow = wholeVectors(outputs);
+
+  const blockDepth = evenDepth(positions, ConvBlock.Depth);
+  const offsets = workspace;
+  const seeds = offsets + wholeVectors(min<i32>(positions, ConvBlock.Positions));
+  const tile = seeds + ((ConvBlock.Rows * ConvBlock.Seed) << 2);
+  const panels = tile + (ConvBlock.Rows << 4);
+  const rowsPacked = panels + (<usize>blockDepth) * wholeVectors(min<i32>(outputs, ConvBlock.Channels));
+  const packedRow = wholeVectors(blockDepth) + (ConvBlock.Gap << 2);
+  fillSeeds(ConvBlock.Rows, 0, seeds);
+  if (batch === 0) clear(sums, cRow * <usize>(end - start));
+
+  for (let n = 0; n < batch; n++) {
+    const item = n * groups + group;
+    let source = address(pc, ConvField.Image) + ((<usize>(item * channels * sourcePlane(pc))) << 2);
+    if (isPadded) {
+      padPlanes(pc, channels, source, padded);
+      source = padded;
+    }
+    const gradient = address(pc, ConvField.Output) + plane * <usize>(item * outputs);
+    for (let k = 0; k < positions; k += blockDepth) {
+      const depth = min(positions - k, blockDepth);
+      fillPositions(k, depth, height, width, positionStep(pc, 0), positionStep(pc, 1), positionStep(pc, 2), offsets);
+      for (let j = 0; j < outputs; j += ConvBlock.Channels) {
+        const columns = min<i32>(outputs - j, ConvBlock.Channels);
+        packPanels(depth, columns, gradient + plane * <usize>j + ((<usize>k) << 2), 4, plane, panels);
+        const tail = panels + ((<usize>(depth * (columns & ~3))) << 2);
+        for (let i = start; i < end; i += ConvBlock.Rows) {
+          const rows = min<i32>(end - i, ConvBlock.Rows);
+          gatherSource(rows, steps + ((<usize>i) << 2), depth, offsets, source, rowsPacked, packedRow);
+          const c = sums + cRow * <usize>(i - start) + ((<usize>j) << 2);
+          const begun = n > 0 || k > 0;
+          multiplyBlock(
+            rows, columns, depth, rowsPacked, packedRow, 4, false, panels, 0, tail,
+            begun ? c : seeds, begun ? cRow : 0, begun ? 4 : 0, c, cRow, tile,
+          );
+        }
+      }
+    }
+  }
+}
+
+/** The mode that computes the weight. */
+function weightGradient(pc: usize, thread: i32, threads: i32): void {
+  const groups = word(pc, ConvField.Groups);
+  const channels = word(pc, ConvField.ImageChannels);
+  const outputs = word(pc, ConvField.OutputChannels);
+  const taps =
+    word(pc, ConvField.KernelSize) * word(pc, ConvField.KernelSize + 1) * word(pc, ConvField.KernelSize + 2);
+  const depth = channels * taps;
+  const units = unitsOf(depth, UNIT);
+  let unit = shareStart(groups * units, thread, threads);
+  const end = shareStart(groups * units, thread + 1, threads);
+  if (unit === end) return;
+
+  const steps = address(pc, ConvField.Workspace) + <usize>word(pc, ConvField.WorkspaceBytes) * <usize>thread;
+  const padded = steps + wholeVectors(depth);
+  const isPadded = paddedPlane(pc) !== sourcePlane(pc);
+  const sums = padded + (isPadded ? wholeVectors(channels * paddedPlane(pc)) : 0);
+  const rest = sums + wholeVectors(outputs) * <usize>depth;
+  fillSteps(pc, channels, 0, 0, 0, steps, false);
+  if (isPadded) clearPadded(pc, channels, padded);
+  while (unit < end) {
+    const group = unit / units;
+    const first = unit - group * units;
+    const last = min(units, first + end - unit);
+    const from = first * UNIT;
+    const rows = min(depth, last * UNIT) - from;
+    sumOverBatch(pc, group, from, from + rows, steps, padded, sums, rest);
+    const to = address(pc, ConvField.Weight) + ((<usize>(group * outputs * depth + from)) << 2);
+    pack(outputs, rows, sums, 4, wholeVectors(outputs), to, (<usize>depth) << 2);
+    unit += last - first;
+  }
+}
+
+/** Executes the Convolution at `pc`: the share of `thread`. */
+export function convolution(pc: usize, scratch: usize, thread: i32, threads: i32): void {
+  if (word(pc, ConvField.Mode) === ConvMode.Weight) weightGradient(pc, thread, threads);
+  else imageOrOutput(pc, scratch, thread, threads);
+}

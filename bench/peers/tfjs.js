@@ -1,0 +1,251 @@
+/**
+ * The workloads on TensorFlow.js's wasm backend, in the best ways known for it: transposed products are slow, so
+ * matrices are transposed by hand first; weights are kept as [inputs, outputs]; queries, keys and values have a matrix
+ * each; where gradient kernels are missing, embeddings are products with one-hot rows and a filter's gradient is a
+ * product with gathered patches.
+ */
+import { fileURLToPath } from "node:url";
+import tf from "@tensorflow/tfjs";
+import wasm from "@tensorflow/tfjs-backend-wasm";
+import { valuesOf } from "./workloads.js";
+
+/** Starts the backend. */
+export async function start() {
+  const entry = fileURLToPath(import.meta.resolve("@tensorflow/tfjs-backend-wasm"));
+  wasm.setWasmPaths(entry.slice(0, entry.lastIndexOf("/") + 1));
+  await tf.setBackend("wasm");
+  await tf.ready();
+}
+
+function tensorOf(numbers) {
+  return tf.tensor(valuesOf(numbers), numbers.shape, "below" in numbers ? "int32" : "float32");
+}
+
+function lastTwoExchanged(x) {
+  const order = x.shape.map((_, d) => d);
+  return tf.transpose(x, [...order.slice(0, -2), x.rank - 1, x.rank - 2]);
+}
+
+/** A product whose gradients exchange dimensions before they multiply. */
+const product = tf.customGrad((a, b, save) => {
+  save([a, b]);
+  return {
+    value: tf.matMul(a, b),
+    gradFunc: (g, [a, b]) => [tf.matMul(g, lastTwoExchanged(b)), tf.matMul(lastTwoExchanged(a), g)],
+  };
+});
+
+function crossEntropy(logits, oneHot) {
+  return tf.neg(tf.mean(tf.sum(tf.mul(tf.logSoftmax(logits), oneHot), -1)));
+}
+
+function mlp({ loss, sizes }, task) {
+  const parameters = task.parameters.map((numbers, i) => {
+    const given = tensorOf(numbers);
+    return tf.variable(i % 2 === 0 ? tf.transpose(given) : given);
+  });
+  const [x, y] = task.inputs.map(tensorOf);
+  const target = loss === "mse" ? y : tf.oneHot(y, sizes.at(-1)).toFloat();
+  const layers = parameters.length / 2;
+  return {
+    parameters,
+    loss: () => {
+      let h = x;
+      for (let i = 0; i < layers; i++) {
+        if (i > 0) h = tf.relu(h);
+        h = tf.add(product(h, parameters[2 * i]), parameters[2 * i + 1]);
+      }
+      return loss === "mse" ? tf.mean(tf.square(tf.sub(h, target))) : crossEntropy(h, target);
+    },
+  };
+}
+
+/** A 3×3 convolution that keeps the size: input [batch, height, width, channels], filter [3, 3, inputs, outputs]. */
+const convolution = tf.customGrad((x, filter, save) => {
+  save([x, filter]);
+  return {
+    value: tf.conv2d(x, filter, 1, "same"),
+    gradFunc: (g, [x, filter]) => {
+      const flipped = tf.transpose(tf.reverse(filter, [0, 1]), [0, 1, 3, 2]);
+      const [batch, height, width, channels] = x.shape;
+      const padded = tf.pad(x, [
+        [0, 0],
+        [1, 1],
+        [1, 1],
+        [0, 0],
+      ]);
+      const taps = [];
+      for (let i = 0; i < 3; i++) {
+        for (let j = 0; j < 3; j++) taps.push(tf.slice(padded, [0, i, j, 0], [batch, height, width, channels]));
+      }
+      const patches = tf.reshape(tf.concat(taps, -1), [-1, 9 * channels]);
+      const filterGradient = tf.matMul(tf.transpose(patches), tf.reshape(g, [-1, g.shape[3]]));
+      return [tf.conv2d(g, flipped, 1, "same"), tf.reshape(filterGradient, filter.shape)];
+    },
+  };
+});
+
+function cnn({ channels, image, classes }, task) {
+  const given = task.parameters.map(tensorOf);
+  const size = image / 4;
+  const head = tf.transpose(tf.reshape(given[4], [classes, channels[2], size, size]), [2, 3, 1, 0]);
+  const parameters = [
+    tf.transpose(given[0], [2, 3, 1, 0]),
+    given[1],
+    tf.transpose(given[2], [2, 3, 1, 0]),
+    given[3],
+    tf.reshape(head, [-1, classes]),
+    given[5],
+  ].map((value) => tf.variable(value));
+  const [images, labels] = task.inputs.map(tensorOf);
+  const x = tf.transpose(images, [0, 2, 3, 1]);
+  const target = tf.oneHot(labels, classes).toFloat();
+  const [w1, b1, w2, b2, w3, b3] = parameters;
+  const layer = (h, filter, bias) => tf.maxPool(tf.relu(tf.add(convolution(h, filter), bias)), 2, 2, "valid");
+  return {
+    parameters,
+    loss: () => {
+      const h = layer(layer(x, w1, b1), w2, b2);
+      return crossEntropy(tf.add(product(tf.reshape(h, [h.shape[0], -1]), w3), b3), target);
+    },
+  };
+}
+
+function gelu(x) {
+  const cubic = tf.mul(x, tf.mul(x, x));
+  const inner = tf.mul(tf.add(x, tf.mul(cubic, 0.044715)), Math.sqrt(2 / Math.PI));
+  return tf.mul(tf.mul(x, 0.5), tf.add(tf.tanh(inner), 1));
+}
+
+function normalized(x) {
+  const centered = tf.sub(x, tf.mean(x, -1, true));
+  return tf.mul(centered, tf.rsqrt(tf.add(tf.mean(tf.square(centered), -1, true), 1e-5)));
+}
+
+function gpt(spec, task) {
+  const { width, heads, context, batch, vocabulary, layers } = spec;
+  const size = width / heads;
+  const given = task.parameters.map(tensorOf);
+  const parameters = [];
+  const make = (value) => {
+    const variable = tf.variable(value);
+    parameters.push(variable);
+    return variable;
+  };
+  let at = 0;
+  const vector = () => make(given[at++]);
+  const dense = () => ({ weight: make(tf.transpose(given[at++])), bias: make(given[at++]) });
+  const norm = () => ({ scale: vector(), shift: vector() });
+  const thirds = () => {
+    const [weights, biases] = [tf.split(tf.transpose(given[at++]), 3, 1), tf.split(given[at++], 3)];
+    return weights.map((weight, i) => ({ weight: make(weight), bias: make(biases[i]) }));
+  };
+  const [table, positions] = [vector(), vector()];
+  const blocks = Array.from({ length: layers }, () => ({
+    norm1: norm(),
+    attention: thirds(),
+    joined: dense(),
+    norm2: norm(),
+    wide: dense(),
+    narrow: dense(),
+  }));
+  const last = norm();
+
+  const [tokens, targets] = task.inputs.map((numbers) =>
+    tf.oneHot(tf.reshape(tensorOf(numbers), [-1]), vocabulary).toFloat(),
+  );
+  const above = Float32Array.from({ length: context ** 2 }, (_, i) =>
+    i % context > Math.floor(i / context) ? -1e9 : 0,
+  );
+  const mask = tf.tensor(above, [context, context]);
+  const affine = (x, { weight, bias }) => tf.add(product(x, weight), bias);
+  const scaled = (x, { scale, shift }) => tf.add(tf.mul(normalized(x), scale), shift);
+  const split = (x) => tf.transpose(tf.reshape(x, [batch, context, heads, size]), [0, 2, 1, 3]);
+  const attend = (x, parts) => {
+    const [q, k, v] = parts.map((part) => split(affine(x, part)));
+    const scores = tf.add(tf.mul(product(q, tf.transpose(k, [0, 1, 3, 2])), 1 / Math.sqrt(size)), mask);
+    return tf.reshape(tf.transpose(product(tf.softmax(scores), v), [0, 2, 1, 3]), [batch * context, width]);
+  };
+  return {
+    parameters,
+    loss: () => {
+      const embedded = tf.add(tf.reshape(product(tokens, table), [batch, context, width]), positions);
+      let x = tf.reshape(embedded, [batch * context, width]);
+      for (const block of blocks) {
+        x = tf.add(x, affine(attend(scaled(x, block.norm1), block.attention), block.joined));
+        x = tf.add(x, affine(gelu(affine(scaled(x, block.norm2), block.wide)), block.narrow));
+      }
+      return crossEntropy(product(scaled(x, last), tf.transpose(table)), targets);
+    },
+  };
+}
+
+function training({ optimizer }, { parameters, loss }) {
+  const { kind, lr, betas, weightDecay } = optimizer;
+  const updates = kind === "sgd" ? tf.train.sgd(lr) : tf.train.adam(lr, ...betas, 1e-8);
+  return {
+    step: () =>
+      tf.tidy(() => {
+        const { value, grads } = tf.variableGrads(loss, parameters);
+        if (weightDecay) for (const x of parameters) x.assign(tf.mul(x, 1 - lr * weightDecay));
+        updates.applyGradients(grads);
+        return value.dataSync()[0];
+      }),
+  };
+}
+
+function adds({ count, gradient }, task) {
+  const first = tensorOf(task.parameters[0]);
+  const other = tensorOf(task.inputs[0]);
+  const chain = (x) => {
+    let y = x;
+    for (let i = 0; i < count; i++) y = tf.add(y, other);
+    return y;
+  };
+  const withGradient = tf.valueAndGrad((x) => tf.sum(chain(x)));
+  return {
+    step: () =>
+      tf.tidy(() => {
+        if (!gradient) return chain(first).dataSync()[0];
+        const { value, grad } = withGradient(first);
+        return grad.dataSync()[0] + value.dataSync()[0];
+      }),
+  };
+}
+
+const KERNELS = {
+  mulAdd: (x, y) => tf.add(tf.mul(x, y), x),
+  exp: (x) => tf.exp(x),
+  tanh: (x) => tf.tanh(x),
+  gelu,
+  sigmoid: (x) => tf.sigmoid(x),
+  sum: (x) => tf.sum(x),
+  softmax: (x) => tf.softmax(x),
+  layerNorm: normalized,
+};
+
+function kernel({ operator }, task) {
+  const [x, y] = task.inputs.map(tensorOf);
+  const apply = KERNELS[operator];
+  return {
+    step: () => tf.tidy(() => void apply(x, y)),
+    values: () => [...tf.tidy(() => apply(x, y).dataSync().slice(0, 6))],
+  };
+}
+
+/** Prepares a workload. */
+export function prepare(task) {
+  const { spec } = task;
+  switch (spec.kind) {
+    case "mlp":
+      return training(spec, mlp(spec, task));
+    case "cnn":
+      return training(spec, cnn(spec, task));
+    case "gpt":
+      return training(spec, gpt(spec, task));
+    case "adds":
+      return adds(spec, task);
+    case "kernel":
+      return kernel(spec, task);
+  }
+}

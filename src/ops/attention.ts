@@ -1,0 +1,74 @@
+/** Attention: weighted means of values, where a query's weights are how well it matches the keys. */
+import { ArgumentError, ShapeError } from "../graph/errors.js";
+import { formatShape } from "../graph/shape.js";
+import { constant } from "../graph/sources.js";
+import type { Tensor } from "../graph/tensor.js";
+import { add, eq, mul, where } from "./arithmetic.js";
+import type { OperatorTable } from "./define.js";
+import { lowerTriangle } from "./helpers.js";
+import { matmul } from "./matmul.js";
+import { transpose } from "./movement.js";
+import { dropout } from "./random.js";
+import { amax } from "./reduction.js";
+import { softmax } from "./softmax.js";
+
+/** Options of {@link scaledDotProductAttention}. */
+export interface AttentionOptions {
+  /** bool: where a query may look; f32: added to the scores. Broadcasts to `[..., L, S]`. */
+  readonly attnMask?: Tensor | null;
+  /** Probability with which a weight is dropped. */
+  readonly dropoutP?: number;
+  /** Query i looks at keys 0 to i only. */
+  readonly isCausal?: boolean;
+  /** Factor of the scores; `1 / √E` if not given. */
+  readonly scale?: number | null;
+}
+
+/**
+ * Scaled dot product attention (Vaswani et al. 2017): `softmax(query × keyᵀ · scale + mask) × value`. A query that may
+ * look at nothing gives 0.
+ * @param query `[..., L, E]`
+ * @param key `[..., S, E]`
+ * @param value `[..., S, V]`
+ * @returns `[..., L, V]`
+ */
+export function scaledDotProductAttention(
+  query: Tensor,
+  key: Tensor,
+  value: Tensor,
+  options: AttentionOptions = {},
+): Tensor {
+  const { attnMask, dropoutP = 0, isCausal = false } = options;
+  if (query.ndim < 2 || key.ndim < 2 || value.ndim < 2 || query.shape.at(-1) !== key.shape.at(-1)) {
+    throw new ShapeError(
+      `scaledDotProductAttention: query ${formatShape(query.shape)} and key ${formatShape(key.shape)} must be matrices, or stacks of them, with rows of one length`,
+    );
+  }
+  if (attnMask != null && isCausal) {
+    throw new ArgumentError("scaledDotProductAttention: give either attnMask or isCausal, not both");
+  }
+  const scale = options.scale ?? 1 / Math.sqrt(query.shape.at(-1) as number);
+  let scores = matmul(mul(query, scale), transpose(key, -2, -1));
+  const never = constant(Number.NEGATIVE_INFINITY);
+  const mask = isCausal ? lowerTriangle(scores.shape.at(-2) as number, scores.shape.at(-1) as number, 0) : attnMask;
+  if (mask == null) return matmul(dropout(softmax(scores, -1), dropoutP), value);
+  scores = mask.dtype === "bool" ? where(mask, scores, never) : add(scores, mask);
+  const blind = eq(amax(scores, -1, true), never);
+  const weights = where(blind, 0, softmax(where(blind, 0, scores), -1));
+  return matmul(dropout(weights, dropoutP), value);
+}
+
+/** The operators of this file. */
+export const attentionOperators: OperatorTable = {
+  scaledDotProductAttention: {
+    fn: scaledDotProductAttention,
+    params: ["query", "key", "value"],
+    options: ["attnMask", "dropoutP", "isCausal", "scale"],
+    samples: [
+      "f32[2,3,4]; f32[2,5,4]; f32[2,5,6]",
+      'f32[3,4]; f32[5,4]; f32[5,6]; {"isCausal":true,"scale":0.3}',
+      'f32[2,3,4]; f32[2,5,4]; f32[2,5,6]; {"attnMask":"bool[3,5]"}',
+      'f32[2,3,4]; f32[2,5,4]; f32[2,5,6]; {"attnMask":"f32[3,5]"}',
+    ],
+  },
+};

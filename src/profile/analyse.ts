@@ -1,0 +1,180 @@
+/** Analysis: from times of instructions to rates, to the ceiling that binds each, and to the phases of a training step. */
+import { constantValue } from "../graph/simplify.js";
+import type { Node } from "../graph/tensor.js";
+import { isLeaf, topological } from "../graph/walk.js";
+import { Opcode } from "../isa.js";
+import type { PlanOperand, Step } from "../plan/buffer.js";
+import type { Plan } from "../plan/plan.js";
+import { opcodeName } from "../plan/print.js";
+import type { Ceilings } from "./ceilings.js";
+import type { Part, Recording } from "./record.js";
+
+/** Where in a training step something is computed. A product of the backward pass may update a parameter as it ends. */
+export type Phase = "forward" | "backward" | "optimizer" | "backward + optimizer";
+
+/** Times and rates of one instruction, or of all of one kind. */
+export interface Entry {
+  /** What is computed: names of primitives. */
+  readonly operator: string;
+  readonly instruction: string;
+  readonly phase: Phase;
+  /** Sizes of the result; several phases or shapes are left out where kinds are summed. */
+  readonly shape: string;
+  readonly calls: number;
+  readonly milliseconds: number;
+  /** Of the sum of all instructions. */
+  readonly share: number;
+  readonly flops: number;
+  readonly bytes: number;
+  /** Which ceiling is reached first at this ratio of arithmetic to traffic. */
+  readonly bound: "arithmetic" | "memory";
+  /** What the ceiling allows, over what was measured; above 1 where data stays in a faster cache. */
+  readonly fraction: number;
+}
+
+/** A profile of one program. */
+export interface Profile {
+  readonly ceilings: Ceilings;
+  /** The median of whole runs. */
+  readonly milliseconds: number;
+  /** The median of runs that were cut into their instructions, without the time of measuring. */
+  readonly cutMilliseconds: number;
+  readonly runs: number;
+  /** In the program's order. */
+  readonly instructions: readonly Entry[];
+  /** By operator and instruction, the costliest first. */
+  readonly operators: readonly Entry[];
+  readonly phases: Readonly<Record<string, number>>;
+}
+
+/** Names that a chain may show before it is cut. */
+const SHOWN_NAMES = 4;
+
+function isOperand(word: number | PlanOperand): word is PlanOperand {
+  return typeof word !== "number";
+}
+
+/** Bytes that a part reads and writes, each element once, workspaces aside. */
+function bytesOf(steps: readonly Step[]): number {
+  const seen = new Map<string, number>();
+  const ids = new Map<object, number>();
+  for (const word of steps.flatMap(({ words }) => words)) {
+    if (!isOperand(word) || (word.buffer.node === null && word.buffer.region.kind === "temporary")) continue;
+    const { buffer, offset, shape, strides } = word;
+    const id = ids.get(buffer) ?? ids.size;
+    ids.set(buffer, id);
+    const elements = shape.reduce((product, size, d) => (strides[d] === 0 ? product : product * size), 1);
+    const key = `${id}+${offset}`;
+    seen.set(key, Math.max(seen.get(key) ?? 0, 4 * elements));
+  }
+  return [...seen.values()].reduce((sum, bytes) => sum + bytes, 0);
+}
+
+/** Floating-point operations of a part. Copies that make room for a kernel belong to its node and compute nothing. */
+function flopsOf({ opcode, nodes }: Step): number {
+  if (opcode === Opcode.Copy || opcode === Opcode.Fill) return 0;
+  return nodes.reduce((sum, node) => sum + node.primitive.flops(node.inputs, node, node.attrs), 0);
+}
+
+/**
+ * The phase of every node. Forward is what the first result (the loss) is computed from. What reads numbers that the
+ * forward pass does not, and that are no constants (the optimizer's states, its learning rate), is the optimizer's;
+ * the rest is backward.
+ */
+function phasesOf({ roots, results }: Plan): (node: Node) => Phase {
+  const forward = new Set(topological(roots.slice(0, results.length)));
+  const optimizer = new Set<Node>();
+  for (const node of topological(roots)) {
+    if (forward.has(node)) continue;
+    const own = isLeaf(node) ? constantValue(node) === undefined : node.inputs.some((x) => optimizer.has(x));
+    if (own) optimizer.add(node);
+  }
+  return (node) => (forward.has(node) ? "forward" : optimizer.has(node) ? "optimizer" : "backward");
+}
+
+function phaseOf(nodes: readonly Node[], phase: (node: Node) => Phase): Phase {
+  const all = new Set(nodes.map(phase));
+  if (all.has("backward") && all.has("optimizer")) return "backward + optimizer";
+  return phase(nodes.at(-1) as Node);
+}
+
+/** The names of what a part computes: the first ones, for a chain may be long. */
+function nameOf(nodes: readonly Node[]): string {
+  const names = nodes.map((node) => node.primitive.name);
+  const rest = names.length - SHOWN_NAMES;
+  return rest > 1 ? `${names.slice(0, SHOWN_NAMES).join("+")}+${rest} more` : names.join("+");
+}
+
+function rated(entry: Omit<Entry, "share" | "bound" | "fraction">, total: number, ceilings: Ceilings): Entry {
+  const { flops, bytes, milliseconds } = entry;
+  const [arithmetic, memory] = [flops / ceilings.flops, bytes / ceilings.bytes];
+  return {
+    ...entry,
+    share: milliseconds / total,
+    bound: arithmetic > memory ? "arithmetic" : "memory",
+    fraction: (1000 * Math.max(arithmetic, memory)) / milliseconds,
+  };
+}
+
+/** Entries of the same operator and phase as one. */
+function summed(entries: readonly Entry[], total: number, ceilings: Ceilings): Entry[] {
+  const groups = new Map<string, Entry[]>();
+  for (const entry of entries) {
+    const key = `${entry.instruction}/${entry.operator}/${entry.phase}`;
+    groups.set(key, [...(groups.get(key) ?? []), entry]);
+  }
+  const sums = [...groups.values()].map((group) => {
+    const sum = (of: (entry: Entry) => number): number => group.reduce((all, entry) => all + of(entry), 0);
+    const shapes = [...new Set(group.map(({ shape }) => shape))];
+    return rated(
+      {
+        ...(group[0] as Entry),
+        shape: shapes.length > 2 ? `${shapes.length} shapes` : shapes.join(" "),
+        calls: group.length,
+        milliseconds: sum(({ milliseconds }) => milliseconds),
+        flops: sum(({ flops }) => flops),
+        bytes: sum(({ bytes }) => bytes),
+      },
+      total,
+      ceilings,
+    );
+  });
+  return sums.sort((x, y) => y.milliseconds - x.milliseconds);
+}
+
+/** Works out what a recording says. */
+export function analyse({ plan, parts, milliseconds, cutMilliseconds, runs }: Recording, ceilings: Ceilings): Profile {
+  const total = parts.reduce((sum, part) => sum + part.milliseconds, 0);
+  const phase = phasesOf(plan);
+  const entryOf = ({ steps, milliseconds }: Part): Entry => {
+    const [first] = steps as [Step];
+    const { nodes } = first;
+    const [head] = nodes as [Node];
+    return rated(
+      {
+        operator: nameOf(nodes),
+        instruction: opcodeName(first.opcode),
+        phase: phaseOf(nodes, phase),
+        shape: `[${head.shape}]`,
+        calls: 1,
+        milliseconds,
+        flops: flopsOf(first),
+        bytes: bytesOf(steps),
+      },
+      total,
+      ceilings,
+    );
+  };
+  const instructions = parts.map(entryOf);
+  const phases: Record<string, number> = {};
+  for (const entry of instructions) phases[entry.phase] = (phases[entry.phase] ?? 0) + entry.milliseconds;
+  return {
+    ceilings,
+    milliseconds,
+    cutMilliseconds,
+    runs,
+    instructions,
+    operators: summed(instructions, total, ceilings),
+    phases,
+  };
+}

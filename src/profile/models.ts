@@ -1,0 +1,126 @@
+/** Training steps to profile when there is no model at hand, of the sizes that `npm run bench:peers` compares. */
+import type { Tensor } from "../graph/tensor.js";
+import { GELU, ReLU } from "../nn/activations.js";
+import { normal_ } from "../nn/init.js";
+import { Embedding, LayerNorm, Linear, Sequential } from "../nn/layers.js";
+import { Module } from "../nn/module.js";
+import { scaledDotProductAttention } from "../ops/attention.js";
+import { crossEntropy } from "../ops/loss.js";
+import { matmul } from "../ops/matmul.js";
+import { permute, reshape, transpose, unbind } from "../ops/movement.js";
+import { manualSeed, randn } from "../ops/random.js";
+import { Adam, AdamW } from "../optim/adam.js";
+import type { Optimizer } from "../optim/optimizer.js";
+import { compile } from "../tensor/compile.js";
+import { tensor } from "../tensor/creation.js";
+
+/** A training step with its data: one call trains once. */
+export type StepFunction = () => unknown;
+
+/** Whole numbers from 0 up, each below `below`, in an order without a pattern that matters. */
+function labels(count: number, below: number): Tensor {
+  return tensor(Int32Array.from({ length: count }, (_, i) => (i * 7919) % below));
+}
+
+/**
+ * Steps so small that the model hardly learns: it would soon know its one batch by heart, and then gradients become
+ * denormal numbers, which processors compute a hundred times more slowly.
+ */
+const LEARNING_RATE = 1e-6;
+
+function trainingStep(optimizer: Pick<Optimizer<never>, "step" | "zeroGrad">, loss: () => Tensor): StepFunction {
+  return compile(() => {
+    const value = loss();
+    value.backward();
+    optimizer.step();
+    optimizer.zeroGrad();
+    return value;
+  });
+}
+
+/** 784 → 256 → 128 → 10 with ReLU, a batch of 64, cross entropy, Adam. */
+function mlp(): StepFunction {
+  const [batch, inputs, classes] = [64, 784, 10];
+  const model = new Sequential(
+    new Linear(inputs, 256),
+    new ReLU(),
+    new Linear(256, 128),
+    new ReLU(),
+    new Linear(128, classes),
+  );
+  const x = randn([batch, inputs]);
+  const y = labels(batch, classes);
+  return trainingStep(new Adam(model.parameters(), { lr: LEARNING_RATE }), () => crossEntropy(model.forward(x), y));
+}
+
+/** Attention of every position to those before it. */
+class Attention extends Module {
+  private readonly packed: Linear;
+  private readonly joined: Linear;
+
+  constructor(
+    width: number,
+    private readonly heads: number,
+  ) {
+    super();
+    this.packed = new Linear(width, 3 * width);
+    this.joined = new Linear(width, width);
+  }
+
+  override forward(x: Tensor): Tensor {
+    const [batch, context, width] = x.shape as [number, number, number];
+    const packed = reshape(this.packed.forward(x), [batch, context, 3, this.heads, width / this.heads]);
+    const [q, k, v] = unbind(permute(packed, [2, 0, 3, 1, 4])) as [Tensor, Tensor, Tensor];
+    const mixed = scaledDotProductAttention(q, k, v, { isCausal: true });
+    return this.joined.forward(reshape(transpose(mixed, 1, 2), [batch, context, width]));
+  }
+}
+
+/** A block of a decoder: attention and a wide layer, each behind a norm and beside a shortcut. */
+class Block extends Module {
+  private readonly attention: Sequential;
+  private readonly wide: Sequential;
+
+  constructor(width: number, heads: number) {
+    super();
+    this.attention = new Sequential(new LayerNorm(width), new Attention(width, heads));
+    this.wide = new Sequential(
+      new LayerNorm(width),
+      new Linear(width, 4 * width),
+      new GELU({ approximate: "tanh" }),
+      new Linear(4 * width, width),
+    );
+  }
+
+  override forward(x: Tensor): Tensor {
+    const attended = x.add(this.attention.forward(x));
+    return attended.add(this.wide.forward(attended));
+  }
+}
+
+/** 4 blocks of width 128 with 4 heads, 16 contexts of 64 out of a vocabulary of 65, cross entropy, AdamW. */
+function gpt(): StepFunction {
+  const [layers, width, heads, context, vocabulary, batch] = [4, 128, 4, 64, 65, 16];
+  const tokens = new Embedding(vocabulary, width);
+  const positions = new Embedding(context, width);
+  for (const { weight } of [tokens, positions]) normal_(weight, 0, 0.02);
+  const blocks = new Sequential(...Array.from({ length: layers }, () => new Block(width, heads)), new LayerNorm(width));
+  const x = reshape(labels(batch * context, vocabulary), [batch, context]);
+  const y = labels(batch * context, vocabulary);
+  const parameters = [tokens, positions, blocks].flatMap((module) => module.parameters());
+  return trainingStep(new AdamW(parameters, { lr: LEARNING_RATE }), () => {
+    const states = blocks.forward(tokens.forward(x).add(positions.weight));
+    return crossEntropy(matmul(reshape(states, [batch * context, width]), transpose(tokens.weight, 0, 1)), y);
+  });
+}
+
+/** The models by their names. Each starts from the same weights every time. */
+export const MODELS: Readonly<Record<string, () => StepFunction>> = {
+  mlp: () => seeded(mlp),
+  gpt: () => seeded(gpt),
+};
+
+function seeded(make: () => StepFunction): StepFunction {
+  manualSeed(0);
+  return make();
+}

@@ -1,0 +1,145 @@
+/** What operators give where mathematics leaves a choice: at kinks, at infinities, for NaN. The choices are PyTorch's. */
+import { beforeAll, describe, expect, it } from "vitest";
+import type { Tensor } from "../../src/graph/tensor.js";
+import {
+  abs,
+  batchNorm,
+  clamp,
+  copysign,
+  crossEntropy,
+  einsum,
+  fmax,
+  hardtanh,
+  instanceNorm,
+  logaddexp,
+  logsumexp,
+  maximum,
+  norm,
+  pow,
+  prod,
+  relu,
+  repeatInterleave,
+  scaledDotProductAttention,
+  softmax,
+  softplus,
+  sum,
+  take,
+  xlogy,
+} from "../../src/ops/index.js";
+import { tensor } from "../../src/tensor/creation.js";
+import { grad } from "../../src/transforms/reverse.js";
+import { BUILDS, start } from "../support/builds.js";
+
+const INF = Number.POSITIVE_INFINITY;
+const NAN = Number.NaN;
+
+function values(x: Tensor): number[] {
+  return Array.from(x.data());
+}
+
+/** The gradient of the sum of `f` at `x`. */
+function gradientAt(f: (x: Tensor) => Tensor, x: readonly number[]): number[] {
+  return values(grad((t: Tensor) => sum(f(t)))(tensor(x)));
+}
+
+describe.each(BUILDS)("conventions on the %s build", (build) => {
+  beforeAll(() => start(build));
+
+  it("has gradient 0 in the kink of relu and abs, and at the bounds of hardtanh, but not of clamp", () => {
+    expect(gradientAt(relu, [-1, 0, 1])).toEqual([0, 0, 1]);
+    expect(gradientAt(abs, [-1, 0, 1])).toEqual([-1, 0, 1]);
+    expect(gradientAt((x) => hardtanh(x), [-1, 0, 1])).toEqual([0, 1, 0]);
+    expect(gradientAt((x) => clamp(x, -1, 1), [-1, 0, 1])).toEqual([1, 1, 1]);
+  });
+
+  it("shares the gradient of equal operands, except in fmax, where the first takes it", () => {
+    expect(gradientAt((x) => maximum(x, tensor([2])), [1, 2, 3])).toEqual([0, 0.5, 1]);
+    expect(gradientAt((x) => fmax(x, tensor([2])), [1, 2, 3])).toEqual([0, 1, 1]);
+  });
+
+  it("keeps NaN in activations and extremes, and drops it in fmax", () => {
+    expect(values(relu(tensor([NAN, -1])))).toEqual([NAN, 0]);
+    expect(values(maximum(tensor([NAN, 1]), tensor([0, NAN])))).toEqual([NAN, NAN]);
+    expect(values(fmax(tensor([NAN, 1]), tensor([0, NAN])))).toEqual([0, 1]);
+  });
+
+  it("differentiates powers at 0", () => {
+    expect(gradientAt((x) => pow(x, 0), [0, 2])).toEqual([0, 0]);
+    expect(gradientAt((x) => pow(x, 1), [0])).toEqual([1]);
+    expect(gradientAt((x) => pow(tensor([0]), x), [2])).toEqual([0]);
+    expect(gradientAt((x) => norm(x), [0, 0])).toEqual([0, 0]);
+  });
+
+  it("finds the gradient of a product with zeros in it", () => {
+    expect(gradientAt((x) => prod(x), [2, 0, 3])).toEqual([0, 6, 0]);
+    expect(gradientAt((x) => prod(x), [0, 0, 3])).toEqual([0, 0, 0]);
+  });
+
+  it("takes 0 · log 0 for 0", () => {
+    expect(values(xlogy(tensor([0, 0, 2]), tensor([0, -1, 0])))).toEqual([0, 0, -INF]);
+    expect(gradientAt((x) => xlogy(x, tensor([0])), [0])).toEqual([0]);
+  });
+
+  it("sees the sign of zero", () => {
+    expect(values(copysign(tensor([1, 1]), tensor([0, -0])))).toEqual([1, -1]);
+  });
+
+  it("does not overflow in exponentials", () => {
+    expect(values(softmax(tensor([1000, 1000]), 0))).toEqual([0.5, 0.5]);
+    expect(values(logsumexp(tensor([1000, 1000]), 0))[0]).toBeCloseTo(1000.6931, 3);
+    expect(values(logaddexp(tensor([-INF, INF]), tensor([-INF, 0])))).toEqual([-INF, INF]);
+    expect(gradientAt((x) => softplus(x), [200, -200])).toEqual([1, 0]);
+  });
+
+  it("gives NaN for the softmax of nothing but -∞, and -∞ for its logsumexp", () => {
+    expect(values(softmax(tensor([-INF, -INF]), 0))).toEqual([NAN, NAN]);
+    expect(logsumexp(tensor([-INF, -INF]), 0).item()).toBe(-INF);
+  });
+
+  it("gives 0 to a query that may look at nothing", () => {
+    const x = tensor([[1, 2]]);
+    const attnMask = tensor([[false]]);
+    expect(values(scaledDotProductAttention(x, x, x, { attnMask }))).toEqual([0, 0]);
+    expect(gradientAt((q) => scaledDotProductAttention(q.reshape(1, 2), x, x, { attnMask }), [1, 2])).toEqual([0, 0]);
+  });
+
+  it("counts ignored targets for nothing, and rejects targets that are no class when it runs", () => {
+    const logits = tensor([
+      [1, 2, 3],
+      [3, 2, 1],
+    ]);
+    const target = (...classes: number[]): Tensor => tensor(Int32Array.from(classes));
+    const both = crossEntropy(logits, target(2, -100)).item();
+    expect(both).toBeCloseTo(crossEntropy(tensor([[1, 2, 3]]), target(2)).item(), 6);
+    expect(() => crossEntropy(logits, target(0, 3)).item()).toThrow(/index 3 is out of range/);
+    expect(() => crossEntropy(logits, tensor([0, 1]))).toThrow(/probabilities/);
+  });
+
+  it("tracks the statistics of batches in place", () => {
+    const [mean, variance] = [tensor([0]), tensor([1])];
+    batchNorm(tensor([[1], [3]]), mean, variance, null, null, true, 0.5);
+    expect([mean.item(), variance.item()]).toEqual([1, 1.5]);
+    instanceNorm(tensor([[[1, 3]]]), mean, variance, null, null, true, 0.5);
+    expect([mean.item(), variance.item()]).toEqual([1.5, 1.75]);
+  });
+
+  it("counts negative places from the end, and rejects those before the start when it runs", () => {
+    expect(values(take(tensor([5, 6, 7]), tensor(Int32Array.of(-1, 0))))).toEqual([7, 5]);
+    expect(() => take(tensor([5, 6, 7]), tensor(Int32Array.of(-4))).data()).toThrow(/out of range/);
+  });
+
+  it("needs to know what decides a shape", () => {
+    const x = tensor([1, 2]);
+    expect(values(repeatInterleave(x, tensor(Int32Array.of(2, 1))))).toEqual([1, 1, 2]);
+    const later = tensor(Int32Array.of(1, 1)).add(1);
+    expect(() => repeatInterleave(x, later)).toThrow(/not computed yet/);
+  });
+
+  it("says what is wrong with an equation", () => {
+    const x = tensor([[1, 2]]);
+    expect(() => einsum("ij,jk->ik", [x])).toThrow(/names 2 operands, and 1 are given/);
+    expect(() => einsum("ijk->i", [x])).toThrow(/names 3 dimensions, and operand 0 is \[1,2\]/);
+    expect(() => einsum("ij->ik", [x])).toThrow(/the result has a dimension k that no operand has/);
+    expect(() => einsum("i?->i", [x])).toThrow(/only letters/);
+  });
+});
