@@ -10,10 +10,19 @@ import { cpus } from "node:os";
 import { parseArgs } from "node:util";
 import { matmul } from "./matmul.js";
 import { mlp } from "./mlp.js";
+import { operators } from "./operators.js";
 import { formatReport, type Report } from "./report.js";
+import { size } from "./size.js";
+import { startup } from "./startup.js";
 
 /** Every suite, by the name that selects it. */
-const SUITES: Readonly<Record<string, () => Report | Promise<Report>>> = { matmul, mlp };
+const SUITES: Readonly<Record<string, () => Report | Promise<Report>>> = {
+  matmul,
+  kernels: operators,
+  mlp,
+  startup,
+  size,
+};
 
 const { values, positionals } = parseArgs({ options: { json: { type: "string" } }, allowPositionals: true });
 const names = positionals.length > 0 ? positionals : Object.keys(SUITES);
@@ -30,5 +39,9 @@ for (const name of names) {
   const report = await (SUITES[name] as (typeof SUITES)[string])();
   reports[name] = report;
   console.log(formatReport(report));
+  for (const failure of report.failures ?? []) {
+    console.error(failure);
+    process.exitCode = 1;
+  }
 }
 if (values.json !== undefined) writeFileSync(values.json, `${JSON.stringify({ machine, reports }, null, 2)}\n`);

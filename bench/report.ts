@@ -7,6 +7,8 @@ export type Row = Readonly<Record<string, string | number>>;
 export interface Report {
   readonly title: string;
   readonly rows: readonly Row[];
+  /** What must not be so: the run then ends with status 1. */
+  readonly failures?: readonly string[];
 }
 
 function textOf(cell: string | number): string {

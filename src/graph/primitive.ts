@@ -35,6 +35,39 @@ export interface VjpContext<T, A> {
  */
 export type Vjp<T, A> = (context: VjpContext<T, A>, i: number) => T | null;
 
+/** What a Jacobian-vector product is computed from; `T` is a tensor. */
+export interface JvpContext<T, A> {
+  /** The tangents of the inputs; null where an input does not vary. At least one is given. */
+  readonly tangents: readonly (T | null)[];
+  /** The output of the primal computation. */
+  readonly out: T;
+  /** The inputs of the primal computation. */
+  readonly inputs: readonly T[];
+  readonly attrs: A;
+}
+
+/** The tangent of the output. It may have a shape that broadcasts to the output's. */
+export type Jvp<T, A> = (context: JvpContext<T, A>) => T;
+
+/** What an operator is applied to for many examples at once; `T` is a tensor. */
+export interface BatchContext<T, A> {
+  /** The number of examples. */
+  readonly size: number;
+  /** The inputs. Those that differ between examples have the examples as their first dimension. */
+  readonly inputs: readonly T[];
+  /** Which inputs differ between examples; at least one does. */
+  readonly batched: readonly boolean[];
+  /** The attributes for one example. */
+  readonly attrs: A;
+  /** Input `i` with the examples as its first dimension, whether or not it differs between them. */
+  spread(i: number): T;
+  /** The inputs, with size-1 dimensions behind the examples, so that all broadcast as they do for one example. */
+  aligned(): T[];
+}
+
+/** The outputs of all examples, stacked as the first dimension. */
+export type Batch<T, A> = (context: BatchContext<T, A>) => T;
+
 /** Where an operand is in memory: a buffer of the plan and a layout within it. */
 export interface Operand extends Layout {
   readonly buffer: object;
@@ -108,6 +141,16 @@ export interface Primitive<T, A> {
   reference(inputs: readonly RefArray[], out: Aval, attrs: A): Float64Array;
   /** Null for operators whose output does not vary smoothly with any input. */
   readonly vjp: Vjp<T, A> | null;
+  /**
+   * The tangent of the output. Without it, views and elementwise operators go by their kind, and others transpose
+   * their VJP, which takes about two of it.
+   */
+  readonly jvp?: Jvp<T, A>;
+  /**
+   * The operator on many examples. Without it, elementwise operators and reductions go by their kind, and others are
+   * applied to one example after another.
+   */
+  readonly batch?: Batch<T, A>;
   readonly lowering: Lowering<A>;
   /**
    * Which input the output always equals, bit for bit, given the inputs that are known numbers; null where none. The

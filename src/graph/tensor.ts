@@ -187,7 +187,7 @@ export function nodeOf(tensor: Tensor): Node {
   const node = tensor._node;
   if (node.scope !== null) {
     throw new TraceError(
-      `a ${node.dtype}${formatShape(node.shape)} tensor (${node.primitive.name}) that was made while a compiled function was traced has no value outside of it; return it from the function`,
+      `a ${node.dtype}${formatShape(node.shape)} tensor (${node.primitive.name}) that was made while a function was traced, by compile or vmap, has no value outside of it; return it from the function`,
     );
   }
   return node;
@@ -248,6 +248,7 @@ export const detachPrimitive: Primitive<Tensor, null> = {
   infer: ([x]) => x as Aval,
   reference: ([x]) => (x as { data: Float64Array }).data,
   vjp: null,
+  batch: ({ inputs: [x] }) => detach(x as Tensor),
   lowering: { kind: "view", view: (input) => input },
   forwards: () => 0,
   flops: () => 0,

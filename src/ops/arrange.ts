@@ -280,6 +280,7 @@ const unfoldPrimitive: Primitive<Tensor, UnfoldAttrs> = {
     );
     return placed.reduce((a, b) => add(a, b));
   }),
+  batch: ({ inputs: [x], attrs }) => apply(unfoldPrimitive, [x as Tensor], { ...attrs, dim: attrs.dim + 1 }),
   lowering: { kind: "view", view: (input, _, attrs) => unfoldView(input, attrs) },
   flops: () => 0,
 };

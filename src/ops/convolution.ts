@@ -2,8 +2,11 @@
 import { ArgumentError, DTypeError, ShapeError } from "../graph/errors.js";
 import { formatShape, type Shape } from "../graph/shape.js";
 import type { Tensor } from "../graph/tensor.js";
+import { unfold } from "./arrange.js";
 import { convolve, convolveTransposed } from "./convolution-primitives.js";
 import type { OperatorTable } from "./define.js";
+import { permute, reshape, slice } from "./movement.js";
+import { pad } from "./padding.js";
 import { batched, type PerDimension, perDimension } from "./spatial.js";
 
 /** Options of convolutions. */
@@ -222,6 +225,45 @@ export function convTranspose3d(
   return convTranspose("convTranspose3d", 3, input, weight, bias, options);
 }
 
+/** Options of {@link im2col}. */
+export interface WindowOptions {
+  /** Steps between elements of a window; 1 if not given. */
+  readonly dilation?: PerDimension;
+  /** Zeros on either side; 0 if not given. */
+  readonly padding?: PerDimension;
+  /** Steps between windows; 1 if not given. */
+  readonly stride?: PerDimension;
+}
+
+/**
+ * The windows of an image as columns of a matrix (`torch.nn.functional.unfold`).
+ * @param input `[N, C, H, W]`, or `[C, H, W]` without a batch
+ * @returns `[N, C · KH · KW, windows]`
+ * @throws ShapeError, ArgumentError where these do not fit
+ */
+export function im2col(input: Tensor, kernelSize: PerDimension, options: WindowOptions = {}): Tensor {
+  const kernel = perDimension("im2col", "kernelSize", kernelSize, 2, 1);
+  const dilation = perDimension("im2col", "dilation", options.dilation ?? 1, 2, 1);
+  const stride = perDimension("im2col", "stride", options.stride ?? 1, 2, 1);
+  const [top, left] = perDimension("im2col", "padding", options.padding ?? 0, 2, 0) as [number, number];
+  const { batch, restore } = batched("im2col", input, 2);
+  const reach = kernel.map((k, d) => (k - 1) * (dilation[d] as number) + 1);
+  const windows = reach.reduce(
+    (x, r, d) => {
+      if (r > (x.shape[2 + d] as number)) {
+        throw new ShapeError(
+          `im2col: the kernel ${formatShape(kernel)} reaches over ${r} elements in dimension ${d - 2}, and input ${formatShape(input.shape)} has ${x.shape[2 + d]} with its padding`,
+        );
+      }
+      return slice(unfold(x, 2 + d, r, stride[d] as number), -1, 0, r, dilation[d]);
+    },
+    pad(batch, [left, left, top, top]),
+  );
+  const [n, c, height, width] = windows.shape as [number, number, number, number];
+  const taps = permute(windows, [0, 1, 4, 5, 2, 3]);
+  return restore(reshape(taps, [n, c * (kernel[0] as number) * (kernel[1] as number), height * width]));
+}
+
 const CONV = { params: ["input", "weight", "bias"], options: ["stride", "padding", "dilation", "groups"] };
 const CONV_TRANSPOSE = {
   params: CONV.params,
@@ -273,5 +315,11 @@ export const convolutionOperators: OperatorTable = {
     fn: convTranspose3d,
     ...CONV_TRANSPOSE,
     samples: ['f32[1,2,2,3,2]; f32[2,1,2,2,3]; f32[1]; {"stride":[2,1,2],"padding":[0,1,1]}'],
+  },
+  im2col: {
+    fn: im2col,
+    params: ["input", "kernelSize"],
+    options: ["dilation", "padding", "stride"],
+    samples: ["f32[2,2,4,5]; 2", 'f32[2,5,6]; [2,3]; {"dilation":[2,1],"padding":[0,1],"stride":[1,2]}'],
   },
 };

@@ -39,6 +39,11 @@ function diagonalView(input: Layout, { offset, dim1, dim2 }: DiagonalAttrs): Lay
   };
 }
 
+/** The attributes where the examples come as a first dimension. */
+function behindExamples({ offset, dim1, dim2 }: DiagonalAttrs): DiagonalAttrs {
+  return { offset, dim1: dim1 + 1, dim2: dim2 + 1 };
+}
+
 const diagonalPrimitive: Primitive<Tensor, DiagonalAttrs> = {
   name: "diagonal",
   infer: ([x], attrs) => {
@@ -52,6 +57,7 @@ const diagonalPrimitive: Primitive<Tensor, DiagonalAttrs> = {
   vjp: perInput(({ g, inputs: [x], attrs }) =>
     apply(placeDiagonalPrimitive, [g], { ...attrs, shape: (x as Tensor).shape }),
   ),
+  batch: ({ inputs: [x], attrs }) => apply(diagonalPrimitive, [x as Tensor], behindExamples(attrs)),
   lowering: { kind: "view", view: (input, _, attrs) => diagonalView(input, attrs) },
   flops: () => 0,
 };
@@ -72,6 +78,9 @@ const placeDiagonalPrimitive: Primitive<Tensor, DiagonalAttrs & { readonly shape
     return result;
   },
   vjp: perInput(({ g, attrs: { offset, dim1, dim2 } }) => apply(diagonalPrimitive, [g], { offset, dim1, dim2 })),
+  jvp: ({ tangents: [x], attrs }) => apply(placeDiagonalPrimitive, [x as Tensor], attrs),
+  batch: ({ inputs: [x], attrs, size }) =>
+    apply(placeDiagonalPrimitive, [x as Tensor], { ...behindExamples(attrs), shape: [size, ...attrs.shape] }),
   lowering: {
     kind: "kernel",
     lower(context) {

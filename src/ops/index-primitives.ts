@@ -1,7 +1,7 @@
 /** Gather and the scatters: the primitives behind all indexing, and the checks that indexing operators share. */
 import type { DType } from "../graph/dtype.js";
 import { DTypeError, IndexError, ShapeError } from "../graph/errors.js";
-import type { Aval, KernelContext, Operand, Primitive, RefArray } from "../graph/primitive.js";
+import type { Aval, BatchContext, KernelContext, Operand, Primitive, RefArray } from "../graph/primitive.js";
 import { formatShape, type Shape, sizeOf } from "../graph/shape.js";
 import { constant } from "../graph/sources.js";
 import { apply, type Tensor } from "../graph/tensor.js";
@@ -9,7 +9,7 @@ import { Flag, Opcode, ScatterOp } from "../isa.js";
 import { div, eq, mul, where } from "./arithmetic.js";
 import { to } from "./conversion.js";
 import { perInput, type Rule } from "./define.js";
-import { cat, narrow, reshape } from "./movement.js";
+import { cat, expand, narrow, permute, reshape } from "./movement.js";
 
 /** Along which dimension an index selects. */
 export interface IndexAttrs {
@@ -74,6 +74,19 @@ const INDEX_CHECK = {
   size: ([table]: readonly Aval[], { dim }: IndexAttrs): number => table?.shape[dim] as number,
 };
 
+/** The number of dimensions that input `i` has for one example. */
+function exampleRank({ inputs, batched }: BatchContext<Tensor, IndexAttrs>, i: number): number {
+  return (inputs[i] as Tensor).ndim - (batched[i] ? 1 : 0);
+}
+
+/** The index of every example in full: of the shape of what it picks, `shape` for one example. */
+function indexOfExamples(context: BatchContext<Tensor, IndexAttrs>, shape: Shape): Tensor {
+  const { inputs, batched, size, attrs } = context;
+  if (exampleRank(context, 1) !== 1) return context.spread(1);
+  const rows = shape.map((n, d) => (d === attrs.dim ? n : 1));
+  return expand(reshape(inputs[1] as Tensor, batched[1] ? size : 1, rows), size, shape);
+}
+
 /** Elements of the input along `dim`, by an index of the input's other sizes, or of one dimension for whole rows. */
 export const gatherPrimitive: Primitive<Tensor, IndexAttrs> = {
   name: "gather",
@@ -95,6 +108,23 @@ export const gatherPrimitive: Primitive<Tensor, IndexAttrs> = {
       apply(scatterPrimitives.add, [constant(0, (x as Tensor).shape), index as Tensor, g], attrs),
     null,
   ),
+  jvp: ({ tangents: [x], inputs: [, index], attrs }) => apply(gatherPrimitive, [x as Tensor, index as Tensor], attrs),
+  batch(context) {
+    const { attrs, batched } = context;
+    const [table, index] = context.inputs as [Tensor, Tensor];
+    const behind = { ...attrs, dim: attrs.dim + 1 };
+    const rows = exampleRank(context, 1) === 1;
+    if (rows && !batched[1]) return apply(gatherPrimitive, [table, index], behind);
+    if (rows && !batched[0]) {
+      // Rows of one table for all examples: one longer list of rows, cut into examples again.
+      const all = apply(gatherPrimitive, [table, reshape(index, index.numel)], attrs);
+      const cut = reshape(all, table.shape.slice(0, attrs.dim), index.shape, table.shape.slice(attrs.dim + 1));
+      return permute(cut, attrs.dim, ...cut.shape.map((_, d) => d).filter((d) => d !== attrs.dim));
+    }
+    const shape = batched[0] ? table.shape.slice(1) : [...table.shape];
+    shape[attrs.dim] = index.shape.at(rows ? -1 : attrs.dim - shape.length) as number;
+    return apply(gatherPrimitive, [context.spread(0), indexOfExamples(context, shape)], behind);
+  },
   lowering: {
     kind: "kernel",
     checks: INDEX_CHECK,
@@ -118,11 +148,13 @@ interface ScatterSpec {
   /** Rules for the base and for the source. */
   readonly base: Rule<IndexAttrs>;
   readonly source: Rule<IndexAttrs>;
+  /** Whether the result is linear in base and source together: then tangents are scattered as they are. */
+  readonly linear?: boolean;
 }
 
 /** The first input with elements of the third combined into it where the index, the second, says. */
 function scattering(spec: ScatterSpec): Primitive<Tensor, IndexAttrs> {
-  return {
+  const primitive: Primitive<Tensor, IndexAttrs> = {
     name: spec.name,
     infer: ([base], { op }) => {
       const { shape, dtype } = base as Tensor;
@@ -138,6 +170,19 @@ function scattering(spec: ScatterSpec): Primitive<Tensor, IndexAttrs> {
       return result;
     },
     vjp: perInput(spec.base, null, spec.source),
+    ...(spec.linear && {
+      jvp: ({ tangents: [base, , source], inputs, attrs }) => {
+        const [x, index, y] = inputs as [Tensor, Tensor, Tensor];
+        return apply(primitive, [base ?? constant(0, x.shape), index, source ?? constant(0, y.shape)], attrs);
+      },
+    }),
+    batch(context) {
+      const { attrs, batched, inputs } = context;
+      const source = context.spread(2);
+      const shared = !batched[1] && inputs[1]?.ndim === 1;
+      const index = shared ? (inputs[1] as Tensor) : indexOfExamples(context, source.shape.slice(1));
+      return apply(primitive, [context.spread(0), index, source], { ...attrs, dim: attrs.dim + 1 });
+    },
     lowering: {
       kind: "kernel",
       checks: INDEX_CHECK,
@@ -150,6 +195,7 @@ function scattering(spec: ScatterSpec): Primitive<Tensor, IndexAttrs> {
     },
     flops: ([, , source]) => sizeOf((source as Tensor).shape),
   };
+  return primitive;
 }
 
 function picked(table: Tensor, index: Tensor, attrs: IndexAttrs): Tensor {
@@ -211,6 +257,7 @@ export const scatterPrimitives: Readonly<Record<Combination, Primitive<Tensor, I
     combine: (present, addend) => present + addend,
     base: ({ g }) => g,
     source: ({ g, inputs: [, index], attrs }) => picked(g, index as Tensor, attrs),
+    linear: true,
   }),
   replace: scattering({
     name: "scatterReplace",
@@ -219,6 +266,7 @@ export const scatterPrimitives: Readonly<Record<Combination, Primitive<Tensor, I
     base: ({ g, inputs: [, index, source], attrs }) =>
       scattered("replace", g, index as Tensor, constant(0, (source as Tensor).shape), attrs),
     source: ({ g, inputs: [, index], attrs }) => picked(g, index as Tensor, attrs),
+    linear: true,
   }),
   multiply: scattering(multiplySpec),
   maximum: scattering(extremeScatter("scatterMaximum", ScatterOp.Maximum, (a, b) => Math.max(a, b))),

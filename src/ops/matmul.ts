@@ -79,6 +79,12 @@ const matmulPrimitive: Primitive<Tensor, MatmulAttrs> = {
     ({ g, inputs: [a], attrs: { transposeA, transposeB } }) =>
       transposeB ? product(g, a as Tensor, true, transposeA) : product(a as Tensor, g, !transposeA, false),
   ),
+  jvp: ({ tangents: [da, db], inputs: [a, b], attrs }) => {
+    const byA = da == null ? null : apply(matmulPrimitive, [da, b as Tensor], attrs);
+    const byB = db == null ? null : apply(matmulPrimitive, [a as Tensor, db], attrs);
+    return byA !== null && byB !== null ? add(byA, byB) : ((byA ?? byB) as Tensor);
+  },
+  batch: ({ aligned, attrs }) => apply(matmulPrimitive, aligned(), attrs),
   lowering: {
     kind: "kernel",
     epilogue: "bias and chain",

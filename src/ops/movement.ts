@@ -2,7 +2,7 @@
 import { type DType, promote } from "../graph/dtype.js";
 import { ArgumentError, ShapeError } from "../graph/errors.js";
 import { knownValues } from "../graph/known.js";
-import type { Primitive, RefArray } from "../graph/primitive.js";
+import type { Batch, Primitive, RefArray } from "../graph/primitive.js";
 import {
   broadcastShapes,
   checkShape,
@@ -13,6 +13,7 @@ import {
   sameShape,
   sizeOf,
 } from "../graph/shape.js";
+import { constant } from "../graph/sources.js";
 import { apply, Tensor } from "../graph/tensor.js";
 import { expandView, type Layout, permuteView, reshapeView, sliceView, wholeView } from "../graph/view.js";
 import { to } from "./conversion.js";
@@ -25,6 +26,7 @@ interface ViewSpec<A> {
   shape(input: Shape, attrs: A): Shape;
   view(input: Layout, shape: Shape, attrs: A): Layout | null;
   readonly vjp: Rule<A>;
+  readonly batch: Batch<Tensor, A>;
 }
 
 /** A primitive that only changes how its input's elements are addressed. */
@@ -40,6 +42,7 @@ function movement<A>(spec: ViewSpec<A>): Primitive<Tensor, A> {
       return readView(data, spec.view(wholeView(shape), out.shape, attrs) as Layout);
     },
     vjp: perInput(spec.vjp),
+    batch: spec.batch,
     lowering: { kind: "view", view: spec.view },
     flops: () => 0,
   };
@@ -50,6 +53,7 @@ const reshapePrimitive = movement<{ shape: Shape }>({
   shape: (_, { shape }) => shape,
   view: (input, shape) => reshapeView(input, shape),
   vjp: ({ g, inputs: [x] }) => reshape(g, (x as Tensor).shape),
+  batch: ({ inputs: [x], attrs: { shape }, size }) => reshape(x as Tensor, size, shape),
 });
 
 const permutePrimitive = movement<{ order: readonly number[] }>({
@@ -57,6 +61,7 @@ const permutePrimitive = movement<{ order: readonly number[] }>({
   shape: (input, { order }) => order.map((d) => input[d] as number),
   view: (input, _, { order }) => permuteView(input, order),
   vjp: ({ g, attrs: { order } }) => permute(g, inverse(order)),
+  batch: ({ inputs: [x], attrs: { order } }) => permute(x as Tensor, 0, ...order.map((d) => d + 1)),
 });
 
 const expandPrimitive = movement<{ shape: Shape }>({
@@ -65,6 +70,11 @@ const expandPrimitive = movement<{ shape: Shape }>({
   view: (input, shape) => expandView(input, shape),
   // The reverse pass sums a cotangent back to the shape that its input had.
   vjp: ({ g }) => g,
+  batch: ({ inputs: [input], attrs: { shape }, size }) => {
+    const x = input as Tensor;
+    const added = new Array<number>(shape.length + 1 - x.ndim).fill(1);
+    return expand(reshape(x, size, added, x.shape.slice(1)), size, shape);
+  },
 });
 
 /** Part of a dimension. */
@@ -75,12 +85,13 @@ export interface SliceAttrs {
   readonly step: number;
 }
 
-const slicePrimitive = movement<SliceAttrs>({
+const slicePrimitive: Primitive<Tensor, SliceAttrs> = movement({
   name: "slice",
   shape: (input, { dim, count }) => input.map((size, i) => (i === dim ? count : size)),
   view: (input, _, { dim, start, count, step }) => sliceView(input, dim, start, count, step),
   vjp: ({ g, inputs: [x], attrs }) =>
     apply(placePrimitive, [g], { ...attrs, size: (x as Tensor).shape[attrs.dim] as number, value: 0 }),
+  batch: ({ inputs: [x], attrs }) => apply(slicePrimitive, [x as Tensor], { ...attrs, dim: attrs.dim + 1 }),
 });
 
 function inverse(order: readonly number[]): number[] {
@@ -315,6 +326,8 @@ export const placePrimitive: Primitive<Tensor, PlaceAttrs> = {
     return result;
   },
   vjp: perInput(({ g, attrs: { dim, start, count, step } }) => apply(slicePrimitive, [g], { dim, start, count, step })),
+  jvp: ({ tangents: [x], attrs }) => apply(placePrimitive, [x as Tensor], { ...attrs, value: 0 }),
+  batch: ({ inputs: [x], attrs }) => apply(placePrimitive, [x as Tensor], { ...attrs, dim: attrs.dim + 1 }),
   lowering: {
     kind: "kernel",
     lower(context) {
@@ -357,6 +370,18 @@ const catPrimitive: Primitive<Tensor, { dim: number }> = {
     const start = inputs.slice(0, i).reduce((sum, x) => sum + (x.shape[dim] as number), 0);
     return narrow(g, dim, start, (inputs[i] as Tensor).shape[dim] as number);
   },
+  jvp: ({ tangents, inputs, attrs }) =>
+    apply(
+      catPrimitive,
+      tangents.map((x, i) => x ?? constant(0, (inputs[i] as Tensor).shape)),
+      attrs,
+    ),
+  batch: ({ inputs, spread, attrs: { dim } }) =>
+    apply(
+      catPrimitive,
+      inputs.map((_, i) => spread(i)),
+      { dim: dim + 1 },
+    ),
   lowering: {
     kind: "kernel",
     lower(context) {

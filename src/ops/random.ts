@@ -11,6 +11,7 @@ import { MicroOp } from "../isa.js";
 import { add, ge, mul, where } from "./arithmetic.js";
 import { to } from "./conversion.js";
 import { elementwise, type OperatorTable } from "./define.js";
+import { narrow, reshape, select } from "./movement.js";
 import { cos, log, sqrt } from "./unary.js";
 
 /** High and low words of a 32 × 32 bit product. */
@@ -58,6 +59,14 @@ const randomBitsPrimitive: Primitive<Tensor, { shape: Shape }> = {
     return result;
   },
   vjp: null,
+  // Every example's key is read from the sequence right behind the one before it, so one longer draw from the first key
+  // gives every example the numbers that it would draw by itself.
+  batch({ inputs: [keys], attrs: { shape }, size }) {
+    const count = sizeOf(shape);
+    const stride = 4 * Math.ceil(count / 4);
+    const bits = apply(randomBitsPrimitive, [select(keys as Tensor, 0, 0)], { shape: [size * stride] });
+    return reshape(narrow(reshape(bits, size, stride), 1, 0, count), size, shape);
+  },
   lowering: { kind: "elementwise", micro: { i32: MicroOp.RandomBits } },
   flops: () => 0,
 };

@@ -1,7 +1,7 @@
 /** Reductions: sums, means, products, extremes and where they stand. */
 import { type DType, expectDType } from "../graph/dtype.js";
 import { DTypeError, ShapeError } from "../graph/errors.js";
-import type { Primitive, RefArray } from "../graph/primitive.js";
+import type { Jvp, Primitive, RefArray } from "../graph/primitive.js";
 import { formatShape, normalizeDims, type Shape, sizeOf } from "../graph/shape.js";
 import { apply, type Tensor } from "../graph/tensor.js";
 import { permuteView, wholeView } from "../graph/view.js";
@@ -23,6 +23,7 @@ interface ReduceSpec {
   /** Over the reduced elements in row-major order. */
   reference(values: Float64Array): number;
   readonly vjp: Rule<ReduceAttrs> | null;
+  readonly jvp?: Jvp<Tensor, ReduceAttrs>;
 }
 
 function reduction(spec: ReduceSpec): Primitive<Tensor, ReduceAttrs> {
@@ -43,6 +44,7 @@ function reduction(spec: ReduceSpec): Primitive<Tensor, ReduceAttrs> {
       );
     },
     vjp: spec.vjp === null ? null : perInput(spec.vjp),
+    ...(spec.jvp && { jvp: spec.jvp }),
     lowering: { kind: "reduce", op: spec.op },
     flops: ([x]) => sizeOf((x as Tensor).shape),
   };
@@ -62,6 +64,7 @@ const sumPrimitive = reduction({
   op: { f32: ReduceOp.SumF32, i32: ReduceOp.SumI32 },
   reference: (values) => values.reduce((a, b) => a + b, 0),
   vjp: ({ g, inputs: [x], attrs: { dims } }) => spread(g, (x as Tensor).shape, dims),
+  jvp: ({ tangents: [x], attrs }) => apply(sumPrimitive, [x as Tensor], attrs),
 });
 
 /** Elements equal to the extreme share its gradient evenly, as PyTorch's amax does. */

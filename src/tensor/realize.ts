@@ -175,7 +175,7 @@ eager.flush = () => realize([]);
 export function readTensor(tensor: Tensor, op: string): TypedArray {
   if (mode.scope !== null) {
     throw new TraceError(
-      `${op}: a compiled function is being traced, and its values are not known until it runs; return the tensor and read it outside`,
+      `${op}: a function is being traced, by compile or vmap, and its values are not known until it runs; return the tensor and read it outside`,
     );
   }
   return readNode(nodeOf(tensor));

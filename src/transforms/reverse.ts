@@ -4,53 +4,50 @@
  * The cotangents are ordinary graph, so they can be differentiated again, fused, planned and recomputed like any
  * other values.
  */
-import { ArgumentError, GradError } from "../graph/errors.js";
+import { GradError } from "../graph/errors.js";
 import { formatShape, type Shape, sameShape } from "../graph/shape.js";
 import { constant } from "../graph/sources.js";
-import { bind, eager, hasHistory, mode, type Node, newWalk, nodeOf, noGrad, Tensor } from "../graph/tensor.js";
+import { bind, eager, mode, type Node, nodeOf, noGrad, Tensor } from "../graph/tensor.js";
 import { leavesOf, mapTree, type Tree } from "../graph/tree.js";
-import { add, clone } from "../ops/arithmetic.js";
+import { add } from "../ops/arithmetic.js";
 import { sumToSize } from "../ops/reduction.js";
-
-/** Nodes that require gradients from which `roots` were computed, latest first; not looking behind `boundary`. */
-function differentiable(roots: readonly Node[], boundary: ReadonlySet<Node>): Node[] {
-  const walk = newWalk();
-  const found: Node[] = [];
-  const stack = [...roots];
-  for (let node = stack.pop(); node !== undefined; node = stack.pop()) {
-    if (node.walk === walk || !node.requiresGrad) continue;
-    node.walk = walk;
-    found.push(node);
-    if (!boundary.has(node) && hasHistory(node)) stack.push(...node.inputs);
-  }
-  // A node is made after its inputs, so falling ids are a reverse topological order.
-  return found.sort((a, b) => b.id - a.id);
-}
+import {
+  between,
+  type Differentiable,
+  differentiable,
+  ofArgument,
+  record,
+  release,
+  treeOf,
+  withGrad,
+} from "./record.js";
 
 /**
- * The cotangents of every node that requires gradients and that `outputs` were computed from.
- * @param boundary nodes to stop at
+ * The cotangents of the nodes that `outputs` were computed from, as far as they lead to `variables`; of every node that
+ * requires gradients where none are given.
  */
 function cotangents(
   outputs: readonly Node[],
   seeds: readonly Tensor[],
-  boundary: ReadonlySet<Node>,
+  variables: ReadonlySet<Node> = new Set(),
 ): Map<Node, Tensor> {
+  const order = variables.size > 0 ? between(outputs, variables) : differentiable(outputs, variables);
+  const wanted = new Set(order);
   const found = new Map<Node, Tensor>();
   const accumulate = (node: Node, g: Tensor): void => {
     const before = found.get(node);
     found.set(node, before === undefined ? g : add(before, g));
   };
   outputs.forEach((node, i) => {
-    if (node.requiresGrad) accumulate(node, seeds[i] as Tensor);
+    if (wanted.has(node)) accumulate(node, seeds[i] as Tensor);
   });
-  for (const node of differentiable(outputs, boundary)) {
+  for (const node of order) {
     const g = found.get(node);
     const { vjp } = node.primitive;
-    if (g === undefined || vjp === null || boundary.has(node)) continue;
+    if (g === undefined || vjp === null || variables.has(node)) continue;
     const context = { g, out: new Tensor(node), inputs: node.inputs.map((x) => new Tensor(x)), attrs: node.attrs };
     node.inputs.forEach((input, i) => {
-      if (!input.requiresGrad) return;
+      if (!wanted.has(input)) return;
       const contribution = vjp(context, i);
       if (contribution !== null) accumulate(input, unbroadcast(contribution, input.shape));
     });
@@ -81,16 +78,6 @@ function seedOf(op: string, output: Tensor, gradient: Tensor | undefined): Tenso
   return gradient;
 }
 
-function withGrad<T>(fn: () => T): T {
-  const before = mode.gradEnabled;
-  mode.gradEnabled = true;
-  try {
-    return fn();
-  } finally {
-    mode.gradEnabled = before;
-  }
-}
-
 /**
  * Computes the gradient of `output` with respect to every leaf that requires one and adds it to the leaf's `.grad`.
  * @param gradient the upstream gradient, of the output's shape; may be left out for a single number
@@ -107,7 +94,7 @@ export function backward(output: Tensor, gradient?: Tensor, options: { createGra
   const seed = seedOf("backward", output, gradient);
   const run = options.createGraph ? withGrad : noGrad;
   run(() => {
-    for (const [node, g] of cotangents([root], [seed], new Set())) {
+    for (const [node, g] of cotangents([root], [seed])) {
       if (node.sink !== null) receive(node.sink, g);
     }
   });
@@ -125,48 +112,13 @@ function receive(sink: Tensor, g: Tensor): void {
   }
 }
 
-/** A function from trees of tensors. */
-type Differentiable<Args extends readonly Tree[], Out extends Tree> = (...args: Args) => Out;
-
-/** The same value, as a node that requires gradients whether or not its origin does. */
-function variable(x: Tensor): Tensor {
-  if (x.dtype !== "f32") return x;
-  const out = clone(x);
-  nodeOf(out).requiresGrad = true;
-  return out;
-}
-
-/** Runs `fn` on variables in place of its arguments. */
-function linearize<Args extends readonly Tree[], Out extends Tree>(
-  op: string,
-  fn: Differentiable<Args, Out>,
-  args: Args,
-): { out: Out; outputs: Node[]; variables: Args } {
-  return withGrad(() => {
-    const variables = args.map((arg) => mapTree(op, arg, variable)) as readonly Tree[] as Args;
-    const out = fn(...variables);
-    return { out, outputs: leavesOf(op, out).map(nodeOf), variables };
-  });
-}
-
-/** Cotangents of the variables, zeros where nothing flows, as the trees that the variables are. */
-function pullBack<T extends Tree>(op: string, outputs: readonly Node[], seeds: readonly Tensor[], variables: T): T {
-  const boundary = new Set(leavesOf(op, variables).map(nodeOf));
-  const found = withGrad(() => cotangents(outputs, seeds, boundary));
-  return mapTree(op, variables, (v) => release(found.get(nodeOf(v)) ?? constant(0, v.shape), boundary));
-}
-
 /**
- * A result keeps its history only where that leads further than the variables of this call: to an enclosing `grad`,
- * or to a leaf that requires gradients.
+ * The cotangents of `variables`, zeros where nothing flows. They keep the history that leads to the variables.
+ * @param seeds the cotangents of `outputs`
  */
-function release(result: Tensor, variables: ReadonlySet<Node>): Tensor {
-  const root = nodeOf(result);
-  const leadsOn = differentiable([root], variables).some((node) =>
-    variables.has(node) ? node.inputs.some((x) => x.requiresGrad) : node.sink !== null,
-  );
-  if (leadsOn || !root.requiresGrad) return result;
-  return noGrad(() => clone(result));
+export function pullBack(outputs: readonly Node[], seeds: readonly Tensor[], variables: readonly Node[]): Tensor[] {
+  const found = withGrad(() => cotangents(outputs, seeds, new Set(variables)));
+  return variables.map((node) => found.get(node) ?? constant(0, node.shape));
 }
 
 /**
@@ -177,12 +129,11 @@ function release(result: Tensor, variables: ReadonlySet<Node>): Tensor {
  * const [y, pull] = vjp((x) => x.square(), tensor([1, 2, 3]));
  * pull(tensor([1, 1, 1]))[0];   // [2, 4, 6]
  */
-export function vjp<Args extends readonly Tree[], Out extends Tree>(
+export function vjp<Args extends readonly Tree[] = Tensor[], Out extends Tree = Tensor>(
   fn: Differentiable<Args, Out>,
   ...primals: Args
 ): [Out, (cotangent: Out) => Args] {
-  const { out, outputs, variables } = linearize("vjp", fn, primals);
-  const boundary = new Set(leavesOf("vjp", variables).map(nodeOf));
+  const { out, outputs, variables } = record("vjp", fn, primals);
   const pull = (cotangent: Out): Args => {
     const seeds = leavesOf("vjp", cotangent);
     if (seeds.length !== outputs.length) {
@@ -193,9 +144,38 @@ export function vjp<Args extends readonly Tree[], Out extends Tree>(
     seeds.forEach((seed, i) => {
       seedOf("vjp", new Tensor(outputs[i] as Node), seed);
     });
-    return pullBack("vjp", outputs, seeds, variables);
+    const found = pullBack(outputs, seeds, variables);
+    return treeOf(
+      "vjp",
+      primals,
+      found.map((x) => release(x, variables)),
+    );
   };
-  return [mapTree("vjp", out, (x) => release(x, boundary)), pull];
+  return [mapTree("vjp", out, (x) => release(x, variables)), pull];
+}
+
+/**
+ * The value of `fn` and its gradients with respect to all arguments, as trees like them.
+ * @throws GradError naming `op` where `fn` does not return one number
+ */
+export function valueAndGradients<Args extends readonly Tree[] = Tensor[]>(
+  op: string,
+  fn: Differentiable<Args, Tensor>,
+  args: Args,
+): [Tensor, Args] {
+  const { out, outputs, variables } = record(op, fn, args);
+  if (!(out instanceof Tensor)) {
+    throw new GradError(`${op}: the function must return one tensor, and returned a tree of ${outputs.length}`);
+  }
+  const gradients = pullBack(outputs, [seedOf(op, out, undefined)], variables);
+  return [
+    release(out, variables),
+    treeOf(
+      op,
+      args,
+      gradients.map((x) => release(x, variables)),
+    ),
+  ];
 }
 
 /**
@@ -203,21 +183,14 @@ export function vjp<Args extends readonly Tree[], Out extends Tree>(
  * @param fn returns one number (a tensor with one element)
  * @param argument which argument, from 0
  */
-export function valueAndGrad<Args extends readonly Tree[]>(
+export function valueAndGrad<Args extends readonly Tree[] = Tensor[]>(
   fn: Differentiable<Args, Tensor>,
   argument = 0,
 ): (...args: Args) => [Tensor, Args[number]] {
   return (...args) => {
-    if (argument < 0 || argument >= args.length) {
-      throw new ArgumentError(`valueAndGrad: argument ${argument} of a call with ${args.length} arguments`);
-    }
-    const one = (x: Args[number]): Tensor =>
-      fn(...(args.map((arg, i) => (i === argument ? x : arg)) as readonly Tree[] as Args));
-    const { out, outputs, variables } = linearize("valueAndGrad", one, [args[argument] as Args[number]]);
-    const seed = seedOf("valueAndGrad", out, undefined);
-    const [gradient] = pullBack("valueAndGrad", outputs, [seed], variables);
-    const boundary = new Set(leavesOf("valueAndGrad", variables).map(nodeOf));
-    return [release(out, boundary), gradient as Args[number]];
+    const one = ofArgument("valueAndGrad", fn, args, argument);
+    const [out, [gradient]] = valueAndGradients("valueAndGrad", one, [args[argument] as Args[number]]);
+    return [out, gradient];
   };
 }
 
@@ -229,7 +202,7 @@ export function valueAndGrad<Args extends readonly Tree[]>(
  * const f = (x) => x.pow(3);
  * grad(grad(f))(tensor(2)).item();   // 12
  */
-export function grad<Args extends readonly Tree[]>(
+export function grad<Args extends readonly Tree[] = Tensor[]>(
   fn: Differentiable<Args, Tensor>,
   argument = 0,
 ): (...args: Args) => Args[number] {

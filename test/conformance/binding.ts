@@ -34,7 +34,6 @@ const DIFFERENCES: Readonly<Record<string, Difference>> = {
   "F.embedding_bag": { positional: ["weight", "input"] },
   "F.unfold": { name: "im2col" },
   "meshgrid.variadic_tensors": { packed: true },
-  "norm.nuc": { name: "nuclearNorm" },
   split_with_sizes: { name: "split" },
   "std.unbiased": { positional: ["input", "unbiased"] },
   "std_mean.unbiased": { positional: ["input", "unbiased"] },
