@@ -11,6 +11,7 @@ import { gather, scatter } from "./gather";
 import { gemm } from "./gemm";
 import { pool } from "./pool";
 import { reduce } from "./reduce";
+import { rows } from "./rows";
 import { flagsOf, lengthOf, opcodeOf } from "./word";
 
 /**
@@ -52,6 +53,9 @@ export function run(code: usize, scratch: usize, status: usize, thread: i32, thr
         break;
       case Opcode.Pool:
         pool(pc, thread, threads);
+        break;
+      case Opcode.Rows:
+        failed = rows(pc, scratch, status, thread, threads);
         break;
       default:
         unreachable();

@@ -11,6 +11,7 @@
  */
 import { PoolField, PoolMode } from "../src/isa";
 import { clear } from "./gemm-pack";
+import { maxHalves, maxHalvesGradient, takesOver } from "./pool-halves";
 import { address, shareStart, word } from "./word";
 
 /** First index of window `o` in dimension `d` that is inside. */
@@ -58,13 +59,6 @@ function loadFour(at: usize, step: usize): v128 {
   return v128.load_lane<u32>(at + step * 3, v, 3);
 }
 
-/** Lanes where `x` takes the place of `best`: it is larger, or the first NaN. */
-// @ts-ignore: decorator
-@inline
-function takesOver(x: v128, best: v128): v128 {
-  return v128.or(f32x4.gt(x, best), v128.and(f32x4.ne(x, x), f32x4.eq(best, best)));
-}
-
 /** dst[i] += value for `count` adjacent elements. */
 function addToRow(to: usize, count: i32, value: f32): void {
   const four = f32x4.splat(value);
@@ -101,7 +95,12 @@ function endInside(pc: usize): i32 {
   return last < 0 ? 0 : min(word(pc, PoolField.OutputSize + 2), last / word(pc, PoolField.Stride + 2) + 1);
 }
 
-/** One line of the outputs' plane, number `y` of slice `z`; `out` is where the line starts. */
+/**
+ * One line of the outputs' plane, number `y` of slice `z`; `out` is where the line starts. Inlined, so that a literal mode
+ * makes a loop of its own.
+ */
+// @ts-ignore: decorator
+@inline
 function poolLine(pc: usize, mode: i32, z: i32, y: i32, out: usize, image: usize, gradient: usize): void {
   const height = word(pc, PoolField.ImageSize + 1);
   const width = word(pc, PoolField.ImageSize + 2);
@@ -112,7 +111,7 @@ function poolLine(pc: usize, mode: i32, z: i32, y: i32, out: usize, image: usize
   const endZ = windowEnd(pc, 0, z);
   const startY = windowStart(pc, 1, y);
   const endY = windowEnd(pc, 1, y);
-  const countZY = windowCount(pc, 0, z) * windowCount(pc, 1, y);
+  const countZY = mode >= PoolMode.Average ? windowCount(pc, 0, z) * windowCount(pc, 1, y) : 0;
   const fixed = word(pc, PoolField.Divisor);
   const outputs = word(pc, PoolField.OutputSize + 2);
   const inside = firstInside(pc);
@@ -121,14 +120,20 @@ function poolLine(pc: usize, mode: i32, z: i32, y: i32, out: usize, image: usize
   const strideBytes = (<usize>stride) << 2;
   const lanes = i32x4.mul(i32x4.splat(stride), i32x4(0, 1, 2, 3));
 
+  const kernel = word(pc, PoolField.KernelSize + 2);
+  const padding = word(pc, PoolField.Padding + 2);
+
   let x = 0;
   while (x < outputs) {
-    const startX = windowStart(pc, 2, x);
-    const endX = windowEnd(pc, 2, x);
+    const isInside = x >= inside && x < insideEnd;
+    const startX = isInside ? x * stride - padding : windowStart(pc, 2, x);
+    const endX = isInside ? startX + (kernel - 1) * stepX + 1 : windowEnd(pc, 2, x);
     const first = (startZ * height + startY) * width + startX;
-    const divisor = <f32>(fixed !== 0 ? fixed : countZY * windowCount(pc, 2, x));
-    const four = x >= inside && x + 4 <= insideEnd && mode !== PoolMode.AverageGradient;
-    if (four) {
+    let divisor: f32 = 1;
+    if (mode >= PoolMode.Average) {
+      divisor = <f32>(fixed !== 0 ? fixed : countZY * (isInside ? kernel : windowCount(pc, 2, x)));
+    }
+    if (mode !== PoolMode.AverageGradient && isInside && x + 4 <= insideEnd) {
       let best = mode === PoolMode.Average ? f32x4.splat(0) : loadFour(image + ((<usize>first) << 2), strideBytes);
       let index = i32x4.add(i32x4.splat(first), lanes);
       for (let iz = startZ; iz < endZ; iz += stepZ) {
@@ -195,32 +200,69 @@ function poolLine(pc: usize, mode: i32, z: i32, y: i32, out: usize, image: usize
   }
 }
 
+/** Whether windows are 2×2, side by side, and four in a line. */
+function isHalves(pc: usize): bool {
+  let odd = word(pc, PoolField.KernelSize) - 1;
+  for (let d = 1; d < 3; d++) {
+    odd |= word(pc, PoolField.KernelSize + d) ^ 2;
+    odd |= word(pc, PoolField.Stride + d) ^ 2;
+    odd |= word(pc, PoolField.Padding + d) | (word(pc, PoolField.Dilation + d) ^ 1);
+    // A last window that reaches over the end.
+    odd |= word(pc, PoolField.ImageSize + d) < word(pc, PoolField.OutputSize + d) * 2 ? 1 : 0;
+  }
+  odd |= word(pc, PoolField.ImageSize) - 1;
+  return odd === 0 && word(pc, PoolField.OutputSize + 2) >= 4;
+}
+
+function clearPlane(to: usize, bytes: usize): void {
+  clear(to, bytes & ~15);
+  for (let at = bytes & ~15; at < bytes; at += 4) store<f32>(to + at, 0);
+}
+
 /** Executes the Pool at `pc`: the planes that are the share of `thread`. */
 export function pool(pc: usize, thread: i32, threads: i32): void {
   const mode = word(pc, PoolField.Mode);
   const depth = word(pc, PoolField.OutputSize);
   const height = word(pc, PoolField.OutputSize + 1);
-  const line = (<usize>word(pc, PoolField.OutputSize + 2)) << 2;
+  const width = word(pc, PoolField.OutputSize + 2);
+  const line = (<usize>width) << 2;
   const outputPlane = <usize>(depth * height) * line;
-  const imageElements =
-    word(pc, PoolField.ImageSize) * word(pc, PoolField.ImageSize + 1) * word(pc, PoolField.ImageSize + 2);
-  const imagePlane = (<usize>imageElements) << 2;
-  const isGradient = mode === PoolMode.MaxGradient || mode === PoolMode.AverageGradient;
+  const imageLine = (<usize>word(pc, PoolField.ImageSize + 2)) << 2;
+  const imagePlane = <usize>(word(pc, PoolField.ImageSize) * word(pc, PoolField.ImageSize + 1)) * imageLine;
+  const halves = isHalves(pc);
   const planes = word(pc, PoolField.Planes);
   const end = shareStart(planes, thread + 1, threads);
   for (let p = shareStart(planes, thread, threads); p < end; p++) {
     let out = address(pc, PoolField.Output) + outputPlane * <usize>p;
     const image = address(pc, PoolField.Image) + imagePlane * <usize>p;
     const gradient = address(pc, PoolField.Gradient) + imagePlane * <usize>p;
-    if (isGradient) {
-      clear(gradient, imagePlane & ~15);
-      for (let at = imagePlane & ~15; at < imagePlane; at += 4) store<f32>(gradient + at, 0);
+    if (mode === PoolMode.MaxGradient || mode === PoolMode.AverageGradient) clearPlane(gradient, imagePlane);
+    if (halves && mode === PoolMode.Max) {
+      maxHalves(height, width, image, imageLine, out);
+      continue;
+    }
+    if (halves && mode === PoolMode.MaxGradient) {
+      maxHalvesGradient(height, width, image, imageLine, out, gradient);
+      continue;
     }
     for (let z = 0; z < depth; z++) {
       for (let y = 0; y < height; y++) {
-        // A literal mode makes a loop of its own for each.
-        if (mode === PoolMode.Max) poolLine(pc, PoolMode.Max, z, y, out, image, gradient);
-        else poolLine(pc, mode, z, y, out, image, gradient);
+        switch (mode) {
+          case PoolMode.Max:
+            poolLine(pc, PoolMode.Max, z, y, out, image, gradient);
+            break;
+          case PoolMode.MaxIndex:
+            poolLine(pc, PoolMode.MaxIndex, z, y, out, image, gradient);
+            break;
+          case PoolMode.MaxGradient:
+            poolLine(pc, PoolMode.MaxGradient, z, y, out, image, gradient);
+            break;
+          case PoolMode.Average:
+            poolLine(pc, PoolMode.Average, z, y, out, image, gradient);
+            break;
+          default:
+            poolLine(pc, PoolMode.AverageGradient, z, y, out, image, gradient);
+        }
         out += line;
       }
     }

@@ -8,18 +8,22 @@
 import { writeFileSync } from "node:fs";
 import { cpus } from "node:os";
 import { parseArgs } from "node:util";
+import { conv } from "./conv.js";
 import { matmul } from "./matmul.js";
 import { mlp } from "./mlp.js";
 import { operators } from "./operators.js";
 import { formatReport, type Report } from "./report.js";
 import { size } from "./size.js";
 import { startup } from "./startup.js";
+import { transforms } from "./transforms.js";
 
 /** Every suite, by the name that selects it. */
 const SUITES: Readonly<Record<string, () => Report | Promise<Report>>> = {
   matmul,
+  conv,
   kernels: operators,
   mlp,
+  transforms,
   startup,
   size,
 };

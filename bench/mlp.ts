@@ -10,7 +10,7 @@ import { compile } from "../src/tensor/compile.js";
 import { init } from "../src/tensor/session.js";
 import "../src/tensor/methods.js";
 import { availableBuilds } from "./kernels.js";
-import { interleave, median } from "./measure.js";
+import { interleave, type Measured, median, medianRatio } from "./measure.js";
 import type { Report, Row } from "./report.js";
 
 /** The step on tensors of its own, compiled and eager. */
@@ -59,12 +59,14 @@ export async function mlp(): Promise<Report> {
       const [whole, inside] = interleave([
         { name: "step", work: 1, run: () => void step() },
         { name: "program", work: 1, run: program },
-      ]).map(({ rates }) => median(rates)) as [number, number];
-      const [total, wasm] = [1e6 / whole, 1e6 / inside];
+      ]) as [Measured, Measured];
+      const rate = median(whole.rates);
+      const total = 1e6 / rate;
+      const wasm = total * medianRatio(whole, [inside]);
       rows.push({
         build,
         step: way,
-        "steps/s": whole,
+        "steps/s": rate,
         "µs a step": total,
         "in Wasm": wasm,
         "in JavaScript": total - wasm,

@@ -50,6 +50,7 @@ export const enum Opcode {
   Scatter = 7,
   Convolution = 8,
   Pool = 9,
+  Rows = 10,
 }
 
 /** Bits of the second byte of an instruction's header. */
@@ -275,6 +276,7 @@ export const enum PoolField {
   OutputSize = 12,
   Stride = 15,
   Padding = 18,
+  /** 1 for averages. */
   Dilation = 21,
   /** Averages: the integer that sums are divided by; 0 for the number of elements in the window. */
   Divisor = 24,
@@ -294,6 +296,56 @@ export const enum PoolMode {
   Average = 3,
   /** Each output element, divided, added to every element of its window. */
   AverageGradient = 4,
+}
+
+/**
+ * Rows: a pass over each of `Count` rows of `Length` adjacent elements, row-major in A and in most cases in Out and B.
+ */
+export const enum RowsField {
+  /** A `RowOp`. */
+  Operation = 1,
+  Count = 2,
+  Length = 3,
+  Out = 4,
+  A = 5,
+  B = 6,
+  /** One i32 for each row: losses only. */
+  Index = 7,
+  /** `Length` floats, or (stride 0) one for all of them: norms only. */
+  Weight = 8,
+  /** 1 or 0. */
+  WeightStride = 9,
+  /** As `Weight`; not for gradients. */
+  Bias = 10,
+  BiasStride = 11,
+  /** The bits of an f32: epsilon of a norm, label smoothing of a loss. */
+  Parameter = 12,
+}
+
+/** What Rows computes. A gradient's B is the gradient of what it is the gradient of. */
+export const enum RowOp {
+  Softmax = 0,
+  LogSoftmax = 1,
+  /** A is the softmax. */
+  SoftmaxGradient = 2,
+  /** A is the logarithm of the softmax. */
+  LogSoftmaxGradient = 3,
+  /** Out: one float for each row. */
+  CrossEntropy = 4,
+  /** A as of the loss; B: one float for each row. */
+  CrossEntropyGradient = 5,
+  LayerNorm = 6,
+  LayerNormGradient = 7,
+  /** Out: a row for each `RowBlock.Rows` rows of A, their part of the gradient of the weight. */
+  LayerNormWeight = 8,
+  RmsNorm = 9,
+  RmsNormGradient = 10,
+  RmsNormWeight = 11,
+}
+
+/** Rows that `RowOp.LayerNormWeight` adds up in f32 on their own. */
+export const enum RowBlock {
+  Rows = 64,
 }
 
 /**

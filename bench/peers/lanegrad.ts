@@ -3,13 +3,16 @@ import {
   add,
   type Build,
   compile,
+  conv2d,
   crossEntropy,
   embedding,
   exp,
+  flatten,
   gelu,
   init,
   layerNorm,
   linear,
+  maxPool2d,
   mseLoss,
   mul,
   noGrad,
@@ -63,6 +66,13 @@ function mlp(loss: "mse" | "crossEntropy"): Loss {
     }
     return loss === "mse" ? mseLoss(h, y) : crossEntropy(h, y);
   };
+}
+
+function cnn(parameters: readonly Tensor[], x: Tensor, y: Tensor): Tensor {
+  const [w1, b1, w2, b2, w3, b3] = parameters as [Tensor, Tensor, Tensor, Tensor, Tensor, Tensor];
+  const layer = (h: Tensor, weight: Tensor, bias: Tensor): Tensor =>
+    maxPool2d(relu(conv2d(h, weight, bias, { padding: 1 })), 2);
+  return crossEntropy(linear(flatten(layer(layer(x, w1, b1), w2, b2), 1), w3, b3), y);
 }
 
 function gpt({ width, heads, context, batch, vocabulary, layers }: GptSpec): Loss {
@@ -147,7 +157,7 @@ export function prepare(task: Task): Runner {
     case "gpt":
       return training(task, spec.optimizer, gpt(spec));
     case "cnn":
-      throw new Error("lanegrad has no convolution yet");
+      return training(task, spec.optimizer, cnn);
     case "adds":
       return adds(spec, task);
     case "kernel":

@@ -16,7 +16,7 @@ const { version } = JSON.parse(readFileSync(new URL("../../../package.json", imp
 const build = () =>
   new Option("--build <build>", "kernels: strict gives the same bits everywhere, relaxed fuses multiply-add")
     .choices(["auto", "strict", "relaxed"])
-    .default("auto");
+    .default("strict");
 const heldOut = () =>
   new Option("--held-out <number>", "how many drawn digits to hold out").argParser(wholeNumber(1)).default(2000);
 const data = (what: string) => new Option("--data <directory>", `${what} MNIST's IDX files there, plain or gzipped`);

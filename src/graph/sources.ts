@@ -2,7 +2,7 @@
 import type { DType, TypedArray } from "./dtype.js";
 import type { Primitive } from "./primitive.js";
 import { type Shape, sizeOf } from "./shape.js";
-import { type AnyPrimitive, mode, Node, Tensor } from "./tensor.js";
+import { type AnyPrimitive, eager, mode, Node, Tensor } from "./tensor.js";
 
 function source<A>(name: string, reference: (attrs: A, length: number) => Float64Array): Primitive<Tensor, A> {
   return {
@@ -74,6 +74,7 @@ export function cell(read: () => readonly number[], shape: Shape, dtype: "f32" |
     mode.scope.addCell(node);
     return new Tensor(node);
   }
+  if (undo !== undefined) eager.undo.push(undo);
   const value = dtype === "f32" ? Float32Array.from(read()) : Int32Array.from(read());
   return new Tensor(dataNode(value, shape, dtype));
 }

@@ -79,8 +79,13 @@ export const mode = {
 
 /** Eager state that is waiting to be computed. */
 export const eager = {
-  /** Tensors bound in place to values not computed yet: state, computed with whatever is read next. */
-  pending: new Set<Tensor>(),
+  /**
+   * Tensors bound in place to values not computed yet: state, computed with whatever is read next. With each the node
+   * that it named when state was last computed, to which it returns if computing fails; null for a new gradient.
+   */
+  pending: new Map<Tensor, Node | null>(),
+  /** Takes back what the host counted for updates that wait, where computing them fails. */
+  undo: [] as (() => void)[],
   /** Values on which `backward` was called: their readers are likely to come, and their graph is at hand. */
   roots: new Set<Node>(),
   /** Nodes made since state was last computed. */
@@ -142,7 +147,11 @@ export class Tensor {
     if (value && this.dtype !== "f32") {
       throw new GradError(`requiresGrad: only f32 tensors have gradients, and this one is ${this.dtype}`);
     }
-    bind(this, value ? leafNode(node, this) : plainNode(node));
+    const relabelled = (x: Node): Node => (value ? leafNode(x, this) : plainNode(x));
+    const before = eager.pending.get(this);
+    if (before) eager.pending.set(this, relabelled(before));
+    if (mode.scope !== null) mode.scope.bind(this, relabelled(node));
+    else this._node = relabelled(node);
   }
 
   /** Whether this tensor has no recorded history: made by the user, or by operators that recorded none. */
@@ -217,8 +226,10 @@ export function bind(tensor: Tensor, node: Node): void {
     return;
   }
   if (eager.nodes > MAX_PENDING_NODES && eager.pending.has(tensor)) eager.flush();
+  if (node.value === null && node.storage === null && !eager.pending.has(tensor)) {
+    eager.pending.set(tensor, tensor._node);
+  }
   tensor._node = node;
-  if (node.value === null && node.storage === null) eager.pending.add(tensor);
 }
 
 /**

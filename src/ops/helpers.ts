@@ -1,5 +1,6 @@
 /** What several families of operators are made of and users do not see. */
-import { ArgumentError } from "../graph/errors.js";
+import { ArgumentError, ShapeError } from "../graph/errors.js";
+import { formatShape, sameShape } from "../graph/shape.js";
 import { dataNode } from "../graph/sources.js";
 import { detach, Tensor } from "../graph/tensor.js";
 import { add, clamp, le, sub } from "./arithmetic.js";
@@ -39,5 +40,14 @@ export function reduceLoss(op: string, elements: Tensor, reduction: Reduction = 
       return sum(elements);
     default:
       throw new ArgumentError(`${op}: reduction must be "none", "mean" or "sum", not ${JSON.stringify(reduction)}`);
+  }
+}
+
+/** Throws unless there are no weights, or one for each class. */
+export function expectWeight(op: string, weight: Tensor | null | undefined, classes: number): void {
+  if (weight != null && !sameShape(weight.shape, [classes])) {
+    throw new ShapeError(
+      `${op}: weight is ${formatShape(weight.shape)}, and must have one element a class: [${classes}]`,
+    );
   }
 }

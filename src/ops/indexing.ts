@@ -1,14 +1,22 @@
 /** Selecting elements and rows by index. */
-import { DTypeError, ShapeError } from "../graph/errors.js";
+import { ArgumentError, DTypeError, ShapeError } from "../graph/errors.js";
 import { knownValues } from "../graph/known.js";
 import { broadcastShapes, formatShape, normalizeDim } from "../graph/shape.js";
-import { apply, type Tensor } from "../graph/tensor.js";
+import { constant } from "../graph/sources.js";
+import { apply, detach, type Tensor } from "../graph/tensor.js";
 import { expandView, wholeView } from "../graph/view.js";
-import { maximum, minimum } from "./arithmetic.js";
+import { add, div, eq, maximum, minimum, mul, sub, where } from "./arithmetic.js";
 import { type OperatorTable, readView } from "./define.js";
 import { wholeNumbers } from "./helpers.js";
-import { atLeastVector, cutTo, expectIndex, expectSameRank, gatherPrimitive } from "./index-primitives.js";
-import { expand, reshape } from "./movement.js";
+import {
+  atLeastVector,
+  cutTo,
+  expectIndex,
+  expectSameRank,
+  gatherPrimitive,
+  scatterPrimitives,
+} from "./index-primitives.js";
+import { expand, reshape, unsqueeze } from "./movement.js";
 import { amax, amin, argmax, argmin } from "./reduction.js";
 
 /**
@@ -61,16 +69,46 @@ export function maskedSelect(input: Tensor, mask: Tensor): Tensor {
   return indexSelect(reshape(expand(input, shape), [-1]), 0, wholeNumbers(places));
 }
 
+/** Options of {@link embedding}. */
+export interface EmbeddingOptions {
+  /** No gradient flows to this entry; negative ones count from the end. */
+  readonly paddingIdx?: number | null;
+  /** Divide the gradient of an entry by how often it is looked up. */
+  readonly scaleGradByFreq?: boolean;
+}
+
+/** The same values, with their gradients multiplied by `factor`. */
+function withGradientScaled(x: Tensor, factor: Tensor): Tensor {
+  const fixed = detach(x);
+  return add(fixed, mul(sub(x, fixed), factor));
+}
+
 /**
  * Rows of a table `[entries, features]`, one for each element of `input` (i32, any shape): `[…, features]`.
  * @throws IndexError when it runs, where an index is not an entry
  */
-export function embedding(input: Tensor, weight: Tensor): Tensor {
+export function embedding(input: Tensor, weight: Tensor, options: EmbeddingOptions = {}): Tensor {
+  const { paddingIdx, scaleGradByFreq = false } = options;
   if (input.dtype !== "i32") throw new DTypeError(`embedding: input is ${input.dtype}, and must be i32`);
   if (weight.ndim !== 2)
     throw new ShapeError(`embedding: weight must be 2-D [entries, features], not ${formatShape(weight.shape)}`);
-  const rows = apply(gatherPrimitive, [weight, reshape(input, [-1])], { dim: 0, op: "embedding" });
-  return reshape(rows, [...input.shape, weight.shape[1] as number]);
+  const [entries, features] = weight.shape as [number, number];
+  if (paddingIdx != null && !(Number.isInteger(paddingIdx) && paddingIdx >= -entries && paddingIdx < entries)) {
+    throw new ArgumentError(`embedding: paddingIdx is ${paddingIdx}, and there are ${entries} entries`);
+  }
+  const index = reshape(input, [-1]);
+  let rows = apply(gatherPrimitive, [weight, index], { dim: 0, op: "embedding" });
+  if (scaleGradByFreq) {
+    const attrs = { dim: 0, op: "embedding" };
+    const counts = apply(scatterPrimitives.add, [constant(0, [entries]), index, constant(1, index.shape)], attrs);
+    const own = apply(gatherPrimitive, [counts, index], attrs);
+    rows = withGradientScaled(rows, div(1, unsqueeze(own, 1)));
+  }
+  if (paddingIdx != null) {
+    const padding = eq(index, paddingIdx < 0 ? paddingIdx + entries : paddingIdx);
+    rows = where(unsqueeze(padding, 1), detach(rows), rows);
+  }
+  return reshape(rows, [...input.shape, features]);
 }
 
 /** An extreme along a dimension, and where it stands (the first of equals). */
@@ -134,7 +172,12 @@ export const indexingOperators: OperatorTable = {
     samples: ["f32[3,4]; i32[3,1]<4; 1", "f32[3,4]; i32[5]<12"],
   },
   maskedSelect: { fn: maskedSelect, params: ["input", "mask"], samples: ["f32[3,4]; bool[]"] },
-  embedding: { fn: embedding, params: ["input", "weight"], samples: ["i32[2,3]<5; f32[5,4]"] },
+  embedding: {
+    fn: embedding,
+    params: ["input", "weight"],
+    options: ["paddingIdx", "scaleGradByFreq"],
+    samples: ["i32[2,3]<5; f32[5,4]"],
+  },
   max: { fn: max, params: ["input", "dim", "keepdim"], samples: ["f32[3,4]", "f32[3,4]; 1; true", "f32[3,4]; f32[4]"] },
   min: { fn: min, params: ["input", "dim", "keepdim"], samples: ["f32[3,4]", "f32[3,4]; 0", "f32[3,4]; f32[4]"] },
 };

@@ -7,13 +7,14 @@ import { logsigmoid } from "./activation.js";
 import { abs, add, clamp, div, gt, lt, mul, ne, neg, sub, where } from "./arithmetic.js";
 import { xlogy } from "./binary.js";
 import type { OperatorTable, Reduction } from "./define.js";
-import { raised, reduceLoss } from "./helpers.js";
+import { expectWeight, raised, reduceLoss } from "./helpers.js";
 import { gatherPrimitive } from "./index-primitives.js";
 import { indexSelect } from "./indexing.js";
 import { linear } from "./matmul.js";
 import { reshape, squeeze, unsqueeze } from "./movement.js";
 import { sum } from "./reduction.js";
 import { logSoftmax } from "./softmax.js";
+import { rowCrossEntropy } from "./softmax-rows.js";
 import { exp, log, square } from "./unary.js";
 
 /** How a loss combines its elements. */
@@ -40,14 +41,6 @@ function classDim(op: string, input: Tensor): number {
 
 function withoutDim(shape: Shape, dim: number): Shape {
   return shape.filter((_, i) => i !== dim);
-}
-
-function expectWeight(op: string, weight: Tensor | null | undefined, classes: number): void {
-  if (weight != null && !sameShape(weight.shape, [classes])) {
-    throw new ShapeError(
-      `${op}: weight is ${formatShape(weight.shape)}, and must have one element a class: [${classes}]`,
-    );
-  }
 }
 
 /** Class indices taken apart: what counts, which class it picks, and with what factor. */
@@ -97,6 +90,29 @@ export function nllLoss(input: Tensor, target: Tensor, options: ClassLossOptions
   return div(sum(losses), sum(targets.factor));
 }
 
+/** The loss of each target from rows of logits at once; null where it must be composed of log-probabilities. */
+function rowLosses(input: Tensor, { counts, index, factor }: Targets, smoothing: number, weighted: boolean) {
+  const classes = input.shape.at(-1) as number;
+  const rows = input.ndim <= 2 && classes > 0;
+  if (!rows || (weighted && smoothing > 0)) return null;
+  const losses = rowCrossEntropy(
+    "crossEntropy",
+    reshape(input, [-1, classes]),
+    reshape(index, [index.numel]),
+    smoothing,
+  );
+  return where(counts, mul(reshape(losses, index.shape), factor), 0);
+}
+
+function composedLosses(input: Tensor, dim: number, targets: Targets, smoothing: number, perClass: Tensor | null) {
+  const logProbabilities = logSoftmax(input, dim);
+  const losses = pickedLoss("crossEntropy", logProbabilities, targets);
+  if (smoothing === 0) return losses;
+  const weighted = perClass === null ? logProbabilities : mul(logProbabilities, perClass);
+  const spread = where(targets.counts, neg(sum(weighted, dim)), 0);
+  return add(mul(losses, 1 - smoothing), mul(spread, smoothing / (input.shape[dim] as number)));
+}
+
 /**
  * The cross entropy between logits and target classes: `-log softmax(input)[target]`.
  * @param input logits `[N, C, ...]` or `[C]`
@@ -117,7 +133,6 @@ export function crossEntropy(
   }
   const dim = classDim("crossEntropy", input);
   const classes = input.shape[dim] as number;
-  const logProbabilities = logSoftmax(input, dim);
   const perClass = weight == null ? null : reshape(weight, [classes, ...input.shape.slice(dim + 1).map(() => 1)]);
   if (target.dtype === "f32") {
     if (!sameShape(target.shape, input.shape)) {
@@ -128,15 +143,12 @@ export function crossEntropy(
     expectWeight("crossEntropy", weight, classes);
     const smooth = labelSmoothing === 0 ? target : add(mul(target, 1 - labelSmoothing), labelSmoothing / classes);
     const weighted = perClass === null ? smooth : mul(smooth, perClass);
-    return reduceLoss("crossEntropy", neg(sum(mul(logProbabilities, weighted), dim)), reduction);
+    return reduceLoss("crossEntropy", neg(sum(mul(logSoftmax(input, dim), weighted), dim)), reduction);
   }
   const targets = readTargets("crossEntropy", input, target, options);
-  let losses = pickedLoss("crossEntropy", logProbabilities, targets);
-  if (labelSmoothing > 0) {
-    const weighted = perClass === null ? logProbabilities : mul(logProbabilities, perClass);
-    const spread = where(targets.counts, neg(sum(weighted, dim)), 0);
-    losses = add(mul(losses, 1 - labelSmoothing), mul(spread, labelSmoothing / classes));
-  }
+  const losses =
+    rowLosses(input, targets, labelSmoothing, weight != null) ??
+    composedLosses(input, dim, targets, labelSmoothing, perClass);
   if (reduction !== "mean") return reduceLoss("crossEntropy", losses, reduction);
   return div(sum(losses), sum(targets.factor));
 }
@@ -310,11 +322,15 @@ export function poissonNllLoss(
   return reduceLoss("poissonNllLoss", losses, options.reduction);
 }
 
-/** A variance that broadcasts with the input: one element a sample gets a last dimension. */
+/** The variance as it meets the input: of its shape, or with one element a sample (a row of the last dimension). */
 function alignedVariance(input: Tensor, variance: Tensor): Tensor {
-  const perSample =
-    sameShape(variance.shape, input.shape.slice(0, -1)) && input.ndim > variance.ndim && variance.ndim > 0;
-  return perSample ? unsqueeze(variance, -1) : variance;
+  if (sameShape(variance.shape, input.shape)) return variance;
+  const samples = input.shape.slice(0, -1);
+  if (sameShape(variance.shape, samples) && input.ndim > 0) return unsqueeze(variance, -1);
+  if (sameShape(variance.shape, [...samples, 1])) return variance;
+  throw new ShapeError(
+    `gaussianNllLoss: variance is ${formatShape(variance.shape)}, and for input ${formatShape(input.shape)} must have its shape, or one element a sample`,
+  );
 }
 
 /**

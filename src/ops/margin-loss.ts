@@ -9,7 +9,7 @@ import { iota } from "./creation.js";
 import { cumprod } from "./cumulative.js";
 import type { OperatorTable } from "./define.js";
 import { cosineSimilarity, pairwiseDistance } from "./distance.js";
-import { reduceLoss } from "./helpers.js";
+import { expectWeight, reduceLoss } from "./helpers.js";
 import { gather, indexSelect } from "./indexing.js";
 import type { LossOptions, WeightedLossOptions } from "./loss.js";
 import { reshape, squeeze, unsqueeze } from "./movement.js";
@@ -152,6 +152,7 @@ export function multiMarginLoss(
   if (target.numel !== samples || target.ndim > 1) {
     throw new ShapeError(`multiMarginLoss: target is ${formatShape(target.shape)}, and must be [${samples}]`);
   }
+  expectWeight("multiMarginLoss", weight, classes);
   const index = reshape(target, [samples, 1]);
   const hinge = clamp(add(sub(scores, gather(scores, 1, index)), margin), 0);
   const powers = p === 1 ? hinge : square(hinge);

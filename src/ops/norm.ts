@@ -6,6 +6,7 @@ import { assign, detach, noGrad, type Tensor } from "../graph/tensor.js";
 import { add, clamp, clone, div, mul, sub } from "./arithmetic.js";
 import type { OperatorTable } from "./define.js";
 import { narrow, reshape } from "./movement.js";
+import { type RowNorm, rowLayerNorm, rowRmsNorm } from "./norm-rows.js";
 import { pad } from "./padding.js";
 import { mean } from "./reduction.js";
 import { norm } from "./statistics.js";
@@ -58,6 +59,21 @@ function trailingDims(
   return normalizedShape.map((_, i) => lead + i);
 }
 
+/** A norm of rows, applied to the dimensions `normalizedShape` as one. */
+function overRows(
+  norm: RowNorm,
+  input: Tensor,
+  normalizedShape: Shape,
+  weight: Tensor | null | undefined,
+  bias: Tensor | null | undefined,
+  eps: number,
+): Tensor {
+  if (input.numel === 0) return clone(input);
+  const length = sizeOf(normalizedShape);
+  const flat = (x: Tensor | null | undefined): Tensor | null => (x == null ? null : reshape(x, [length]));
+  return reshape(norm(reshape(input, [-1, length]), flat(weight), flat(bias), eps), input.shape);
+}
+
 /** Layer normalization with the mean and the reciprocal standard deviation that it used, as size-1 dimensions. */
 export function nativeLayerNorm(
   input: Tensor,
@@ -83,7 +99,8 @@ export function layerNorm(
   bias?: Tensor | null,
   eps = 1e-5,
 ): Tensor {
-  return nativeLayerNorm(input, normalizedShape, weight, bias, eps)[0];
+  trailingDims("layerNorm", input, normalizedShape, { weight, bias });
+  return overRows(rowLayerNorm, input, normalizedShape, weight, bias, eps);
 }
 
 /**
@@ -91,9 +108,8 @@ export function layerNorm(
  * @param eps 2⁻²³ if none is given
  */
 export function rmsNorm(input: Tensor, normalizedShape: Shape, weight?: Tensor | null, eps?: number | null): Tensor {
-  const dims = trailingDims("rmsNorm", input, normalizedShape, { weight });
-  const scale = rsqrt(add(mean(square(input), dims, true), eps ?? F32_EPSILON));
-  return affine(mul(input, scale), weight, null);
+  trailingDims("rmsNorm", input, normalizedShape, { weight });
+  return overRows(rowRmsNorm, input, normalizedShape, weight, null, eps ?? F32_EPSILON);
 }
 
 /** Each group of channels as one dimension: `[N, groups, everything else]`. */
@@ -195,9 +211,11 @@ interface BatchNormArguments {
 
 function batchStatistics(input: Tensor, options: BatchNormArguments): Normalized {
   const op = "batchNorm";
-  if (input.ndim < 2 && options.training) {
+  if (input.ndim < 2 && input.numel > 0) {
     throw new ShapeError(`${op}: input must be [N, C, ...], not ${formatShape(input.shape)}`);
   }
+  // Nothing has no statistics, and is normalized already.
+  if (input.numel === 0) return { out: clone(input), mean: constant(0, [0]), rstd: constant(0, [0]) };
   const { runningMean, runningVar, momentum, eps } = options;
   const channel = (name: string, x: Tensor | null | undefined): Tensor | null => perChannel(op, name, x, input);
   const [weight, bias] = [channel("weight", options.weight), channel("bias", options.bias)];

@@ -8,6 +8,7 @@ import { to } from "./conversion.js";
 import type { OperatorTable } from "./define.js";
 import { reshape } from "./movement.js";
 import { amax, sum } from "./reduction.js";
+import { rowLogSoftmax, rowSoftmax } from "./softmax-rows.js";
 import { exp, log } from "./unary.js";
 
 /** The input in the dtype asked for, which must be a floating one in the end. */
@@ -30,6 +31,7 @@ export function softmax(input: Tensor, dim: number, options: { dtype?: DType | n
   const x = floating("softmax", input, options.dtype);
   const d = normalizeDim("softmax", dim, x.ndim);
   if (x.numel === 0) return clone(x);
+  if (d === x.ndim - 1) return rowSoftmax(x);
   const powers = exp(shifted(x, d));
   return div(powers, sum(powers, d, true));
 }
@@ -44,6 +46,7 @@ export function logSoftmax(input: Tensor, dim: number, options: { dtype?: DType 
   const x = floating("logSoftmax", input, options.dtype);
   const d = normalizeDim("logSoftmax", dim, x.ndim);
   if (x.numel === 0) return clone(x);
+  if (d === x.ndim - 1) return rowLogSoftmax(x);
   const low = shifted(x, d);
   return sub(low, log(sum(exp(low), d, true)));
 }

@@ -8,7 +8,7 @@ import {
   type CommonOptions,
   Optimizer,
   type ParamGroupInput,
-  type Slot,
+  type ParamState,
   withWeightDecay,
   zeroState,
 } from "./optimizer.js";
@@ -54,14 +54,14 @@ abstract class AdamFamily extends Optimizer<AdamOptions> {
   }
 
   /** `-lr / (1 - β₁ᵗ)`, `1 / √(1 - β₂ᵗ)`, and what decoupled weight decay leaves of a parameter. */
-  protected override numbers({ step }: Slot, { lr, betas, weightDecay }: AdamOptions): readonly number[] {
+  protected override numbers({ step }: ParamState, { lr, betas, weightDecay }: AdamOptions): readonly number[] {
     const correction1 = 1 - wholePower(betas[0], step);
     const correction2 = 1 - wholePower(betas[1], step);
     return [-lr / correction1, 1 / Math.sqrt(correction2), 1 - lr * weightDecay];
   }
 
   protected override update(
-    { param, tensors }: Slot,
+    { param, tensors }: ParamState,
     gradient: Tensor,
     [negativeStep, correction, kept]: readonly [Tensor, Tensor, Tensor],
     { betas: [beta1, beta2], eps, weightDecay, amsgrad }: AdamOptions,

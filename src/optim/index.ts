@@ -6,7 +6,7 @@ export {
   type OptimizerState,
   type ParamGroup,
   type ParamGroupInput,
-  type Slot,
+  type ParamState,
 } from "./optimizer.js";
 export { CosineAnnealingLR, LambdaLR, LRScheduler, type Schedulable, StepLR, WarmupCosineLR } from "./schedules.js";
 export { SGD, type SGDOptions } from "./sgd.js";

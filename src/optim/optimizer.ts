@@ -33,7 +33,7 @@ export interface OptimizerState<Options> {
 }
 
 /** What an optimizer keeps for one parameter. */
-export interface Slot {
+export interface ParamState {
   readonly param: Tensor;
   /** Steps taken: those for which there was a gradient. */
   step: number;
@@ -49,7 +49,7 @@ export interface Slot {
  */
 export abstract class Optimizer<Options extends CommonOptions> {
   readonly paramGroups: readonly ParamGroup<Options>[];
-  private readonly slots: ReadonlyMap<Tensor, Slot>;
+  private readonly states: ReadonlyMap<Tensor, ParamState>;
 
   /**
    * @param params parameters, or groups of them with options of their own
@@ -91,9 +91,12 @@ export abstract class Optimizer<Options extends CommonOptions> {
       this.check("lr", group.lr, group.lr >= 0, "0 or more");
       this.checkOptions(group);
     }
-    this.slots = new Map(
+    this.states = new Map(
       this.paramGroups.flatMap((group) =>
-        group.params.map((param): [Tensor, Slot] => [param, { param, step: 0, tensors: this.stateOf(param, group) }]),
+        group.params.map((param): [Tensor, ParamState] => [
+          param,
+          { param, step: 0, tensors: this.stateOf(param, group) },
+        ]),
       ),
     );
   }
@@ -107,11 +110,11 @@ export abstract class Optimizer<Options extends CommonOptions> {
   /** How many numbers each parameter's step takes. */
   protected abstract readonly width: number;
 
-  /** The numbers of a parameter's step; `slot.step` counts it already. */
-  protected abstract numbers(slot: Slot, options: Options): readonly number[];
+  /** The numbers of a parameter's step; `state.step` counts it already. */
+  protected abstract numbers(state: ParamState, options: Options): readonly number[];
 
   /** Updates a parameter, with the `numbers` of this step. */
-  protected abstract update(slot: Slot, gradient: Tensor, numbers: readonly Tensor[], options: Options): void;
+  protected abstract update(state: ParamState, gradient: Tensor, numbers: readonly Tensor[], options: Options): void;
 
   protected check(option: string, value: number, holds: boolean, range: string): void {
     if (!holds) throw new ArgumentError(`${this.name}: ${option} must be ${range}, not ${value}`);
@@ -131,7 +134,7 @@ export abstract class Optimizer<Options extends CommonOptions> {
    * memory of their own, so clear them after the step rather than before `backward` where nothing reads them.
    */
   zeroGrad(): void {
-    for (const param of this.slots.keys()) param.grad = null;
+    for (const param of this.states.keys()) param.grad = null;
   }
 
   /** Updates every parameter that has a gradient. */
@@ -145,29 +148,31 @@ export abstract class Optimizer<Options extends CommonOptions> {
     const { params: _, lr: __, ...traced } = group;
     const fixed = Object.entries(traced);
     mode.scope?.addGuard(() => fixed.every(([option, value]) => group[option as keyof Options] === value));
-    const active = group.params.filter((param) => param.grad !== null).map((param) => this.slots.get(param) as Slot);
+    const active = group.params
+      .filter((param) => param.grad !== null)
+      .map((param) => this.states.get(param) as ParamState);
     if (active.length === 0) return;
     const { width } = this;
     const values: number[] = [];
     const all = cell(
       () => {
         let at = 0;
-        for (const slot of active) {
-          slot.step++;
-          for (const number of this.numbers(slot, group)) values[at++] = number;
+        for (const state of active) {
+          state.step++;
+          for (const number of this.numbers(state, group)) values[at++] = number;
         }
         return values;
       },
       [active.length * width],
       "f32",
       () => {
-        for (const slot of active) slot.step--;
+        for (const state of active) state.step--;
       },
     );
-    active.forEach((slot, i) => {
+    active.forEach((state, i) => {
       const numbers = Array.from({ length: width }, (_, k) => select(all, 0, i * width + k));
-      const gradient = slot.param.grad as Tensor;
-      this.update(slot, group.maximize ? neg(gradient) : gradient, numbers, group);
+      const gradient = state.param.grad as Tensor;
+      this.update(state, group.maximize ? neg(gradient) : gradient, numbers, group);
     });
   }
 
@@ -178,13 +183,13 @@ export abstract class Optimizer<Options extends CommonOptions> {
 
   /** State and options, for a checkpoint. Training that goes on does not change them. */
   stateDict(): OptimizerState<Options> {
-    const slots = [...this.slots.values()];
-    const tensors = slots.flatMap((slot, i) =>
-      Object.entries(slot.tensors).map(([key, value]): [string, Tensor] => [`${i}.${key}`, detach(value)]),
+    const states = [...this.states.values()];
+    const tensors = states.flatMap((state, i) =>
+      Object.entries(state.tensors).map(([key, value]): [string, Tensor] => [`${i}.${key}`, detach(value)]),
     );
     return {
       tensors: Object.fromEntries(tensors),
-      steps: slots.map(({ step }) => step),
+      steps: states.map(({ step }) => step),
       groups: this.paramGroups.map(({ params: _, ...options }) => ({ ...options }) as unknown as Options),
     };
   }
@@ -194,31 +199,31 @@ export abstract class Optimizer<Options extends CommonOptions> {
    * the same order.
    * @throws ArgumentError where it does not fit; nothing is changed then
    */
-  loadStateDict(state: OptimizerState<Options>): void {
-    const slots = [...this.slots.values()];
-    const own = slots.flatMap((slot, i) =>
-      Object.entries(slot.tensors).map(([key, value]) => ({ name: `${i}.${key}`, value })),
+  loadStateDict(saved: OptimizerState<Options>): void {
+    const states = [...this.states.values()];
+    const own = states.flatMap((state, i) =>
+      Object.entries(state.tensors).map(([key, value]) => ({ name: `${i}.${key}`, value })),
     );
     const wrong = own.flatMap(({ name, value }) => {
-      const given = state.tensors[name];
+      const given = saved.tensors[name];
       if (given === undefined) return [`${name} is missing`];
       return sameShape(given.shape, value.shape)
         ? []
         : [`${name} is ${formatShape(given.shape)} and must be ${formatShape(value.shape)}`];
     });
-    if (state.steps.length !== slots.length)
-      wrong.push(`it is for ${state.steps.length} parameters, and there are ${slots.length}`);
-    if (state.groups.length !== this.paramGroups.length) {
-      wrong.push(`it has ${state.groups.length} groups, and there are ${this.paramGroups.length}`);
+    if (saved.steps.length !== states.length)
+      wrong.push(`it is for ${saved.steps.length} parameters, and there are ${states.length}`);
+    if (saved.groups.length !== this.paramGroups.length) {
+      wrong.push(`it has ${saved.groups.length} groups, and there are ${this.paramGroups.length}`);
     }
     if (wrong.length > 0) throw new ArgumentError(`${this.name}.loadStateDict: ${wrong.join("; ")}`);
     noGrad(() => {
-      for (const { name, value } of own) this.set(value, state.tensors[name] as Tensor);
+      for (const { name, value } of own) this.set(value, saved.tensors[name] as Tensor);
     });
-    slots.forEach((slot, i) => {
-      slot.step = state.steps[i] as number;
+    states.forEach((state, i) => {
+      state.step = saved.steps[i] as number;
     });
-    for (const [i, group] of this.paramGroups.entries()) Object.assign(group, state.groups[i]);
+    for (const [i, group] of this.paramGroups.entries()) Object.assign(group, saved.groups[i]);
   }
 }
 

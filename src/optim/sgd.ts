@@ -6,7 +6,7 @@ import {
   type CommonOptions,
   Optimizer,
   type ParamGroupInput,
-  type Slot,
+  type ParamState,
   withWeightDecay,
   zeroState,
 } from "./optimizer.js";
@@ -53,12 +53,12 @@ export class SGD extends Optimizer<SGDOptions> {
   }
 
   /** `-lr`, and the share of the gradient that goes into the direction. */
-  protected override numbers({ step }: Slot, { lr, dampening }: SGDOptions): readonly number[] {
+  protected override numbers({ step }: ParamState, { lr, dampening }: SGDOptions): readonly number[] {
     return [-lr, step === 1 ? 1 : 1 - dampening];
   }
 
   protected override update(
-    { param, tensors: { momentumBuffer } }: Slot,
+    { param, tensors: { momentumBuffer } }: ParamState,
     gradient: Tensor,
     [negativeLr, fresh]: readonly [Tensor, Tensor],
     { momentum, dampening, nesterov, weightDecay }: SGDOptions,

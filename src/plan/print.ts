@@ -2,7 +2,8 @@
 import { Opcode } from "../isa.js";
 import type { Buffer, Step } from "./buffer.js";
 
-const OPCODES: Record<number, string> = {
+const OPCODES: Readonly<Record<Opcode, string>> = {
+  [Opcode.End]: "end",
   [Opcode.Elementwise]: "elementwise",
   [Opcode.Gemm]: "gemm",
   [Opcode.Reduce]: "reduce",
@@ -10,11 +11,14 @@ const OPCODES: Record<number, string> = {
   [Opcode.Fill]: "fill",
   [Opcode.Gather]: "gather",
   [Opcode.Scatter]: "scatter",
+  [Opcode.Convolution]: "convolution",
+  [Opcode.Pool]: "pool",
+  [Opcode.Rows]: "rows",
 };
 
 /** The name of an opcode. */
 export function opcodeName(opcode: number): string {
-  return OPCODES[opcode] ?? "?";
+  return OPCODES[opcode as Opcode];
 }
 
 function place(buffer: Buffer): string {

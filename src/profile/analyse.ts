@@ -9,15 +9,20 @@ import { opcodeName } from "../plan/print.js";
 import type { Ceilings } from "./ceilings.js";
 import type { Part, Recording } from "./record.js";
 
-/** Where in a training step something is computed. A product of the backward pass may update a parameter as it ends. */
-export type Phase = "forward" | "backward" | "optimizer" | "backward + optimizer";
+/** The parts of a training step. */
+const PHASES = ["forward", "backward", "optimizer"] as const;
+type Phase = (typeof PHASES)[number];
 
 /** Times and rates of one instruction, or of all of one kind. */
 export interface Entry {
   /** What is computed: names of primitives. */
   readonly operator: string;
   readonly instruction: string;
-  readonly phase: Phase;
+  /**
+   * Forward, backward or optimizer; several, where they are fused: a product of the backward pass may update a
+   * parameter as it ends.
+   */
+  readonly phase: string;
   /** Sizes of the result; several phases or shapes are left out where kinds are summed. */
   readonly shape: string;
   readonly calls: number;
@@ -92,10 +97,9 @@ function phasesOf({ roots, results }: Plan): (node: Node) => Phase {
   return (node) => (forward.has(node) ? "forward" : optimizer.has(node) ? "optimizer" : "backward");
 }
 
-function phaseOf(nodes: readonly Node[], phase: (node: Node) => Phase): Phase {
-  const all = new Set(nodes.map(phase));
-  if (all.has("backward") && all.has("optimizer")) return "backward + optimizer";
-  return phase(nodes.at(-1) as Node);
+function phaseOf(nodes: readonly Node[], phase: (node: Node) => Phase): string {
+  const own = new Set(nodes.map(phase));
+  return PHASES.filter((name) => own.has(name)).join(" + ");
 }
 
 /** The names of what a part computes: the first ones, for a chain may be long. */

@@ -1,8 +1,9 @@
 /** Training steps to profile when there is no model at hand, of the sizes that `npm run bench:peers` compares. */
 import type { Tensor } from "../graph/tensor.js";
 import { GELU, ReLU } from "../nn/activations.js";
+import { Conv2d, MaxPool2d } from "../nn/convolution.js";
 import { normal_ } from "../nn/init.js";
-import { Embedding, LayerNorm, Linear, Sequential } from "../nn/layers.js";
+import { Embedding, Flatten, LayerNorm, Linear, Sequential } from "../nn/layers.js";
 import { Module } from "../nn/module.js";
 import { scaledDotProductAttention } from "../ops/attention.js";
 import { crossEntropy } from "../ops/loss.js";
@@ -51,6 +52,25 @@ function mlp(): StepFunction {
   const x = randn([batch, inputs]);
   const y = labels(batch, classes);
   return trainingStep(new Adam(model.parameters(), { lr: LEARNING_RATE }), () => crossEntropy(model.forward(x), y));
+}
+
+/** 28×28 images, twice a 3×3 convolution, ReLU and max-pooling, one linear layer; a batch of 32, cross entropy, Adam. */
+function cnn(): StepFunction {
+  const [batch, size, classes] = [32, 28, 10];
+  const model = new Sequential(
+    new Conv2d(1, 16, 3, { padding: 1 }),
+    new ReLU(),
+    new MaxPool2d(2),
+    new Conv2d(16, 32, 3, { padding: 1 }),
+    new ReLU(),
+    new MaxPool2d(2),
+    new Flatten(),
+    new Linear(32 * (size / 4) ** 2, classes),
+  );
+  const x = randn([batch, 1, size, size]);
+  const y = labels(batch, classes);
+  const optimizer = new Adam(model.parameters(), { lr: LEARNING_RATE });
+  return trainingStep(optimizer, () => crossEntropy(model.forward(x), y));
 }
 
 /** Attention of every position to those before it. */
@@ -117,6 +137,7 @@ function gpt(): StepFunction {
 /** The models by their names. Each starts from the same weights every time. */
 export const MODELS: Readonly<Record<string, () => StepFunction>> = {
   mlp: () => seeded(mlp),
+  cnn: () => seeded(cnn),
   gpt: () => seeded(gpt),
 };
 

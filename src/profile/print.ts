@@ -43,7 +43,7 @@ export function printProfile(profile: Profile, limit: number): string {
   const flops = instructions.reduce((sum, entry) => sum + entry.flops, 0);
   return [
     `A step takes ${milliseconds.toFixed(3)} ms (median of ${runs} runs): ${rate(flops, milliseconds)} GFLOP/s in ${instructions.length} instructions.`,
-    `One by one its instructions take ${cutMilliseconds.toFixed(3)} ms (${apart < 0 ? "" : "+"}${apart.toFixed(1)} %).`,
+    `Cut into them it takes ${cutMilliseconds.toFixed(3)} ms (${apart < 0 ? "" : "+"}${apart.toFixed(1)} %); their own medians, below, sum up to ${total.toFixed(3)} ms.`,
     `Ceilings of this machine, one thread: ${(ceilings.flops / 1e9).toFixed(1)} GFLOP/s, ${(ceilings.bytes / 1e9).toFixed(1)} GB/s.`,
     "",
     ...Object.entries(phases).map(

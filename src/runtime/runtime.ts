@@ -223,19 +223,19 @@ export class Program {
    */
   run(
     states: readonly { readonly resident: Resident }[],
-    inputs: (i: number) => TypedArray,
-    cells: (i: number) => readonly number[],
+    inputs: readonly TypedArray[],
+    cells: readonly (readonly number[])[],
   ): TypedArray[] {
     const { runtime, plan } = this;
     const temporaries = runtime.temporaries(plan.temporaryBytes);
     this.bind(temporaries, states);
     for (let i = 0; i < plan.inputs.length; i++) {
       const feed = plan.inputs[i] as Feed;
-      runtime.write(temporaries + feed.offset, inputs(i));
+      runtime.write(temporaries + feed.offset, inputs[i] as TypedArray);
     }
     for (let i = 0; i < plan.cells.length; i++) {
       const feed = plan.cells[i] as Feed;
-      runtime.writeCell(this.poolAddress + feed.offset, feed.dtype, cells(i));
+      runtime.writeCell(this.poolAddress + feed.offset, feed.dtype, cells[i] as readonly number[]);
     }
     const started = debugLevel >= 4 ? performance.now() : 0;
     const stopped = runtime.observer === null ? runtime.run(this.block.address) : this.runFor(runtime.observer);

@@ -144,14 +144,13 @@ class Specialization<Out extends Returned> {
 
   /** Runs the program; where it stops at bad data, everything is as it was before. */
   private execute(program: Program, args: readonly Tensor[]): TypedArray[] {
+    // First, for an argument that is not computed yet runs a program of its own, on the same temporaries.
+    const inputs = this.argumentOf.map((argument) => readNode((args[argument] as Tensor)._node));
     const cells = this.trace.cells.map((cell) => cell.attrs as CellAttrs);
     const numbers = cells.map(({ read }) => read());
+    const fed = this.cellOf.map((cell) => numbers[cell] as readonly number[]);
     try {
-      return program.run(
-        this.bound as readonly { readonly resident: Resident }[],
-        (i) => readNode((args[this.argumentOf[i] as number] as Tensor)._node),
-        (i) => numbers[this.cellOf[i] as number] as readonly number[],
-      );
+      return program.run(this.bound as readonly { readonly resident: Resident }[], inputs, fed);
     } catch (error) {
       for (const { undo } of cells) undo?.();
       throw error;

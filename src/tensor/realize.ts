@@ -7,8 +7,8 @@
 import type { TypedArray } from "../graph/dtype.js";
 import { TraceError } from "../graph/errors.js";
 import { formatShape } from "../graph/shape.js";
-import { constantPrimitive, dataPrimitive } from "../graph/sources.js";
-import { type AnyPrimitive, eager, mode, type Node, nodeOf, type Tensor } from "../graph/tensor.js";
+import { constant, constantPrimitive, dataPrimitive, inputPrimitive } from "../graph/sources.js";
+import { type AnyPrimitive, eager, mode, Node, nodeOf, type Tensor } from "../graph/tensor.js";
 import { attrsKey, isLeaf, topological } from "../graph/walk.js";
 import { compilePlan } from "../plan/plan.js";
 import { Program, type Runtime } from "../runtime/runtime.js";
@@ -111,10 +111,10 @@ function find(owner: Runtime, order: readonly Node[], roots: readonly Node[]): E
     return known;
   }
   const key = scratch.slice(0, length);
-  const plan = compilePlan({ results: roots, states: [], stateLeaves: new Map(), updates: [] });
-  // The planner numbers nodes for itself, so walk again for the leaves' places.
-  const places = new Map(topological(roots).map((node, i) => [node, i]));
-  const leaves = plan.inputs.map(({ node }) => places.get(node) as number);
+  const copies = withoutValues(order);
+  const results = roots.map((root) => copies[root.index] as Node);
+  const plan = compilePlan({ results, states: [], stateLeaves: new Map(), updates: [] });
+  const leaves = plan.inputs.map(({ node }) => copies.indexOf(node));
   const entry = { key, program: new Program(owner, plan), leaves };
   cache.set(hash, [...(bucket ?? []), entry]);
   if (cache.size > MAX_ENTRIES) {
@@ -123,6 +123,19 @@ function find(owner: Runtime, order: readonly Node[], roots: readonly Node[]): E
     for (const { program } of entries) program.release();
   }
   return entry;
+}
+
+/** Copies of a graph's nodes that hold no values: a cached plan must not keep alive what its first graph was fed. */
+function withoutValues(order: readonly Node[]): Node[] {
+  const copies: Node[] = [];
+  for (const { primitive, inputs, attrs, shape, dtype, ...node } of order) {
+    const leaf = node.value !== null || node.storage !== null;
+    const copied = leaf ? [] : inputs.map((x) => copies[x.index] as Node);
+    copies.push(
+      new Node(leaf ? (inputPrimitive as AnyPrimitive) : primitive, copied, leaf ? null : attrs, shape, dtype, null),
+    );
+  }
+  return copies;
 }
 
 /** The value of a leaf. */
@@ -147,26 +160,33 @@ function settle(node: Node, value: TypedArray): void {
   }
 }
 
-/** Computes the values of `nodes`, and of all state that waits, in one program. */
+/**
+ * Computes the values of `nodes`, and of all state that waits, in one program. Where that fails, the state is again
+ * what it was when it last was computed: bad data costs the updates that were made from it and nothing else.
+ */
 export function realize(nodes: readonly Node[]): void {
-  const roots = new Set(nodes);
-  for (const tensor of eager.pending) roots.add(tensor._node);
-  for (const node of eager.roots) roots.add(node);
-  const wanted = [...roots].filter((node) => node.value === null && node.storage === null && node.scope === null);
-  if (wanted.length > 0) {
-    const order = topological(wanted);
-    const { program, leaves } = find(runtime(), order, wanted);
-    // A new plan has renumbered the nodes, but `order` still lists them as the key does.
-    const values = program.run(
-      [],
-      (i) => leafValue(order[leaves[i] as number] as Node),
-      () => [],
-    );
-    for (const [i, node] of wanted.entries()) settle(node, values[i] as TypedArray);
-  }
+  const pending = [...eager.pending];
+  const roots = new Set([...nodes, ...pending.map(([tensor]) => tensor._node), ...eager.roots]);
+  const { undo } = eager;
   eager.pending.clear();
   eager.roots.clear();
+  eager.undo = [];
   eager.nodes = 0;
+  const wanted = [...roots].filter((node) => node.value === null && node.storage === null && node.scope === null);
+  if (wanted.length === 0) return;
+  try {
+    const order = topological(wanted);
+    const { program, leaves } = find(runtime(), order, wanted);
+    const inputs = leaves.map((place) => leafValue(order[place] as Node));
+    const values = program.run([], inputs, []);
+    for (const [i, node] of wanted.entries()) settle(node, values[i] as TypedArray);
+  } catch (error) {
+    for (const [tensor, before] of pending) {
+      tensor._node = before ?? nodeOf(constant(0, tensor.shape, tensor.dtype));
+    }
+    for (const takeBack of undo) takeBack();
+    throw error;
+  }
 }
 
 eager.flush = () => realize([]);

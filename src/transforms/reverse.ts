@@ -106,7 +106,7 @@ function receive(sink: Tensor, g: Tensor): void {
   if (before === null) {
     // A tensor of its own: the sink's gradient may later be overwritten in place.
     sink.grad = new Tensor(nodeOf(g));
-    if (mode.scope === null) eager.pending.add(sink.grad);
+    if (mode.scope === null) eager.pending.set(sink.grad, null);
   } else {
     bind(before, nodeOf(add(before, g)));
   }

@@ -15,6 +15,7 @@ describe.each(BUILDS)("on the %s build", (build) => {
 
   it.each(operatorsIn(FIXTURES, "supported"))("%s agrees with PyTorch", (name) => {
     const { failures } = runOperator(FIXTURES, name, evaluate);
-    if (failures.length > 0) expect.fail(failures.join("\n"));
+    if (failures.length > 0)
+      expect.fail(failures.map(({ sample, difference }) => `${sample}: ${difference}`).join("\n"));
   });
 });

@@ -10,12 +10,17 @@ import { type Evaluate, runCase } from "./run.js";
 /** What computes: the kernels of a build, or the float64 reference. */
 export type Backend = "strict" | "relaxed" | "reference";
 
+/** A case that failed. */
+export interface Failure {
+  /** `#3`, or `#3 (rejection)` for a call that must be rejected. */
+  readonly sample: string;
+  readonly difference: string;
+}
+
 /** What came of the cases of one operator. */
 export interface OperatorResult {
-  readonly name: string;
-  readonly passed: number;
-  /** One line for each failed case. */
-  readonly failures: readonly string[];
+  readonly cases: number;
+  readonly failures: readonly Failure[];
   /** Cases of an operator that does not exist. */
   readonly unsupported: number;
 }
@@ -41,10 +46,11 @@ export function operatorsIn(directory: string, only: "all" | "supported"): strin
 export function runOperator(directory: string, name: string, evaluate: Evaluate): OperatorResult {
   const cases = readCases(listOperators(directory).get(name) as string);
   const operator = operatorFor(name);
-  if (operator === undefined) return { name, passed: 0, failures: [], unsupported: cases.length };
-  const failures = cases.flatMap((recorded) => {
+  if (operator === undefined) return { cases: cases.length, failures: [], unsupported: cases.length };
+  const failures = cases.flatMap((recorded): Failure[] => {
     const difference = runCase(recorded, operator, evaluate);
-    return difference === null ? [] : [`${name} #${recorded.i}${recorded.error ? " (rejection)" : ""}: ${difference}`];
+    const sample = `#${recorded.i}${recorded.error ? " (rejection)" : ""}`;
+    return difference === null ? [] : [{ sample, difference: difference.replaceAll("\n", " ") }];
   });
-  return { name, passed: cases.length - failures.length, failures, unsupported: 0 };
+  return { cases: cases.length, failures, unsupported: 0 };
 }

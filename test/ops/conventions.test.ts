@@ -8,6 +8,7 @@ import {
   copysign,
   crossEntropy,
   einsum,
+  embedding,
   fmax,
   hardtanh,
   instanceNorm,
@@ -113,6 +114,14 @@ describe.each(BUILDS)("conventions on the %s build", (build) => {
     expect(both).toBeCloseTo(crossEntropy(tensor([[1, 2, 3]]), target(2)).item(), 6);
     expect(() => crossEntropy(logits, target(0, 3)).item()).toThrow(/index 3 is out of range/);
     expect(() => crossEntropy(logits, tensor([0, 1]))).toThrow(/probabilities/);
+  });
+
+  it("keeps the gradient from a padding entry, and divides that of others by how often they are looked up", () => {
+    const places = tensor(Int32Array.of(0, 1, 1, 2));
+    const rows = (options: object) => gradientAt((w) => embedding(places, w.reshape(3, 1), options), [5, 6, 7]);
+    expect(rows({})).toEqual([1, 2, 1]);
+    expect(rows({ paddingIdx: -1 })).toEqual([1, 2, 0]);
+    expect(rows({ scaleGradByFreq: true })).toEqual([1, 1, 1]);
   });
 
   it("tracks the statistics of batches in place", () => {

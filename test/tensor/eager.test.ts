@@ -3,7 +3,7 @@ import { inspect } from "node:util";
 import { describe, expect, it } from "vitest";
 import { IndexError, ShapeError } from "../../src/graph/errors.js";
 import { noGrad, type Tensor } from "../../src/graph/tensor.js";
-import { gather } from "../../src/ops/indexing.js";
+import { embedding, gather } from "../../src/ops/indexing.js";
 import { cat } from "../../src/ops/movement.js";
 import { full, tensor, zeros } from "../../src/tensor/creation.js";
 import { backendInfo, init } from "../../src/tensor/session.js";
@@ -182,5 +182,30 @@ describe("printing", () => {
     expect(String(tensor([true, false]))).toBe("tensor bool[2] [true, false]");
     expect(String(tensor(new Float32Array(100)))).toBe("tensor f32[100] [0, 0, 0, …, 0, 0, 0]");
     expect(inspect({ x: tensor(2) })).toBe("{ x: tensor f32[] 2 }");
+  });
+});
+
+describe("bad data", () => {
+  it("costs the update that was made from it, and nothing else", async () => {
+    await start("strict");
+    const table = tensor([[1], [2], [3]], { requiresGrad: true });
+    const counter = tensor([0]);
+    const step = (ids: number[]) => {
+      counter.add_(1);
+      table.grad = null;
+      const loss = embedding(tensor(ids, { dtype: "i32" }).add(0), table).sum();
+      loss.backward();
+      noGrad(() => table.sub_(table.grad as Tensor));
+      return loss;
+    };
+    expect(step([0, 1]).item()).toBe(3);
+    const kept = table.toArray();
+    const bad = step([0, 7]);
+    expect(() => bad.item()).toThrow(/embedding: index 7 is out of range/);
+    expect(table.toArray()).toEqual(kept);
+    expect(counter.item()).toBe(1);
+    expect(table.grad?.toArray()).toEqual([[0], [0], [0]]);
+    expect(step([2, 2]).item()).toBe(6);
+    expect(table.toArray()).toEqual([[0], [1], [1]]);
   });
 });

@@ -74,7 +74,7 @@ describe("memory", () => {
     };
     expectSteady(all, { few: 10, warm: 2_000, many: 20_000 });
     expect(compiled.traces).toBe(3);
-  });
+  }, 60_000);
 
   it("of compiled functions and their parameters comes back when they are dropped", async () => {
     const use = (): void => {
@@ -96,7 +96,7 @@ describe("memory", () => {
     };
     const few = await rounds(5);
     expect(await rounds(50)).toBeLessThanOrEqual(few + 2 * 800_000);
-  });
+  }, 60_000);
 
   it("is the same after 20,000 eager steps", () => {
     const { step, x, y } = training();
