@@ -25,6 +25,8 @@ export class System {
   ) {
     const [program, ...rest] = command;
     this.child = spawn(program, rest, { stdio: ["pipe", "pipe", "inherit"] });
+    // A request to a process that has ended fails here and in `ask`, which says so.
+    this.child.stdin?.on("error", () => {});
     this.lines = createInterface({ input: this.child.stdout as NodeJS.ReadableStream });
     this.replies = this.lines[Symbol.asyncIterator]();
   }

@@ -1,8 +1,8 @@
 /**
- * The workloads on TensorFlow.js's wasm backend, in the best ways known for it: transposed products are slow, so
- * matrices are transposed by hand first; weights are kept as [inputs, outputs]; queries, keys and values have a matrix
- * each; where gradient kernels are missing, embeddings are products with one-hot rows and a filter's gradient is a
- * product with gathered patches.
+ * The workloads on TensorFlow.js's wasm backend, in the best ways known for it. Products are fast only where nothing is
+ * transposed, so matrices are transposed by hand first; weights are kept as [inputs, outputs]; queries, keys and values
+ * have a matrix each; gradients that nothing reads are not computed. Where gradient kernels are missing, embeddings are
+ * products with one-hot rows and a filter's gradient is a product with gathered patches.
  */
 import { fileURLToPath } from "node:url";
 import tf from "@tensorflow/tfjs";
@@ -21,17 +21,27 @@ function tensorOf(numbers) {
   return tf.tensor(valuesOf(numbers), numbers.shape, "below" in numbers ? "int32" : "float32");
 }
 
-function lastTwoExchanged(x) {
-  const order = x.shape.map((_, d) => d);
-  return tf.transpose(x, [...order.slice(0, -2), x.rank - 1, x.rank - 2]);
-}
-
 /** A product whose gradients exchange dimensions before they multiply. */
 const product = tf.customGrad((a, b, save) => {
   save([a, b]);
   return {
     value: tf.matMul(a, b),
-    gradFunc: (g, [a, b]) => [tf.matMul(g, lastTwoExchanged(b)), tf.matMul(lastTwoExchanged(a), g)],
+    gradFunc: (g, [a, b]) => [tf.matMul(g, tf.transpose(b)), tf.matMul(tf.transpose(a), g)],
+  };
+});
+
+/** A product with data, whose gradient nothing needs. */
+function productWith(data) {
+  const transposed = tf.transpose(data);
+  return tf.customGrad((b) => ({ value: tf.matMul(data, b), gradFunc: (g) => tf.matMul(transposed, g) }));
+}
+
+/** Products of stacks of matrices [batch, heads, rows, columns]. Slicing them to multiply one by one is slower still. */
+const stackedProduct = tf.customGrad((a, b, save) => {
+  save([a, b]);
+  return {
+    value: tf.matMul(a, b),
+    gradFunc: (g, [a, b]) => [tf.matMul(g, tf.transpose(b, [0, 1, 3, 2])), tf.matMul(tf.transpose(a, [0, 1, 3, 2]), g)],
   };
 });
 
@@ -47,17 +57,35 @@ function mlp({ loss, sizes }, task) {
   const [x, y] = task.inputs.map(tensorOf);
   const target = loss === "mse" ? y : tf.oneHot(y, sizes.at(-1)).toFloat();
   const layers = parameters.length / 2;
+  const first = productWith(x);
   return {
     parameters,
     loss: () => {
-      let h = x;
-      for (let i = 0; i < layers; i++) {
-        if (i > 0) h = tf.relu(h);
-        h = tf.add(product(h, parameters[2 * i]), parameters[2 * i + 1]);
-      }
+      let h = tf.add(first(parameters[0]), parameters[1]);
+      for (let i = 1; i < layers; i++) h = tf.add(product(tf.relu(h), parameters[2 * i]), parameters[2 * i + 1]);
       return loss === "mse" ? tf.mean(tf.square(tf.sub(h, target))) : crossEntropy(h, target);
     },
   };
+}
+
+/** The patches of 3×3 that the outputs of a convolution see, one a row. */
+function patchesOf(x) {
+  const [batch, height, width, channels] = x.shape;
+  const padded = tf.pad(x, [
+    [0, 0],
+    [1, 1],
+    [1, 1],
+    [0, 0],
+  ]);
+  const taps = [];
+  for (let i = 0; i < 3; i++) {
+    for (let j = 0; j < 3; j++) taps.push(tf.slice(padded, [0, i, j, 0], [batch, height, width, channels]));
+  }
+  return tf.reshape(tf.concat(taps, -1), [-1, 9 * channels]);
+}
+
+function filterGradient(g, patches, filter) {
+  return tf.reshape(tf.matMul(tf.transpose(patches), tf.reshape(g, [-1, g.shape[3]])), filter.shape);
 }
 
 /** A 3×3 convolution that keeps the size: input [batch, height, width, channels], filter [3, 3, inputs, outputs]. */
@@ -67,23 +95,19 @@ const convolution = tf.customGrad((x, filter, save) => {
     value: tf.conv2d(x, filter, 1, "same"),
     gradFunc: (g, [x, filter]) => {
       const flipped = tf.transpose(tf.reverse(filter, [0, 1]), [0, 1, 3, 2]);
-      const [batch, height, width, channels] = x.shape;
-      const padded = tf.pad(x, [
-        [0, 0],
-        [1, 1],
-        [1, 1],
-        [0, 0],
-      ]);
-      const taps = [];
-      for (let i = 0; i < 3; i++) {
-        for (let j = 0; j < 3; j++) taps.push(tf.slice(padded, [0, i, j, 0], [batch, height, width, channels]));
-      }
-      const patches = tf.reshape(tf.concat(taps, -1), [-1, 9 * channels]);
-      const filterGradient = tf.matMul(tf.transpose(patches), tf.reshape(g, [-1, g.shape[3]]));
-      return [tf.conv2d(g, flipped, 1, "same"), tf.reshape(filterGradient, filter.shape)];
+      return [tf.conv2d(g, flipped, 1, "same"), filterGradient(g, patchesOf(x), filter)];
     },
   };
 });
+
+/** The same of data, whose gradient nothing needs. */
+function convolutionOf(data) {
+  const patches = patchesOf(data);
+  return tf.customGrad((filter) => ({
+    value: tf.conv2d(data, filter, 1, "same"),
+    gradFunc: (g) => filterGradient(g, patches, filter),
+  }));
+}
 
 function cnn({ channels, image, classes }, task) {
   const given = task.parameters.map(tensorOf);
@@ -101,21 +125,34 @@ function cnn({ channels, image, classes }, task) {
   const x = tf.transpose(images, [0, 2, 3, 1]);
   const target = tf.oneHot(labels, classes).toFloat();
   const [w1, b1, w2, b2, w3, b3] = parameters;
-  const layer = (h, filter, bias) => tf.maxPool(tf.relu(tf.add(convolution(h, filter), bias)), 2, 2, "valid");
+  const first = convolutionOf(x);
+  const pooled = (h, bias) => tf.maxPool(tf.relu(tf.add(h, bias)), 2, 2, "valid");
   return {
     parameters,
     loss: () => {
-      const h = layer(layer(x, w1, b1), w2, b2);
+      const h = pooled(convolution(pooled(first(w1), b1), w2), b2);
       return crossEntropy(tf.add(product(tf.reshape(h, [h.shape[0], -1]), w3), b3), target);
     },
   };
 }
 
-function gelu(x) {
-  const cubic = tf.mul(x, tf.mul(x, x));
-  const inner = tf.mul(tf.add(x, tf.mul(cubic, 0.044715)), Math.sqrt(2 / Math.PI));
-  return tf.mul(tf.mul(x, 0.5), tf.add(tf.tanh(inner), 1));
-}
+const SCALE = Math.sqrt(2 / Math.PI);
+
+/** With a gradient by hand: that of the composition would take thirty kernels. */
+const gelu = tf.customGrad((x, save) => {
+  const squared = tf.square(x);
+  const inner = tf.mul(tf.mul(x, SCALE), tf.add(tf.mul(squared, 0.044715), 1));
+  const tanh = tf.tanh(inner);
+  const half = tf.mul(tf.add(tanh, 1), 0.5);
+  save([x, squared, tanh, half]);
+  return {
+    value: tf.mul(x, half),
+    gradFunc: (g, [x, squared, tanh, half]) => {
+      const slope = tf.mul(tf.sub(1, tf.square(tanh)), tf.add(tf.mul(squared, 1.5 * 0.044715 * SCALE), 0.5 * SCALE));
+      return tf.mul(g, tf.add(half, tf.mul(x, slope)));
+    },
+  };
+});
 
 function normalized(x) {
   const centered = tf.sub(x, tf.mean(x, -1, true));
@@ -154,6 +191,7 @@ function gpt(spec, task) {
   const [tokens, targets] = task.inputs.map((numbers) =>
     tf.oneHot(tf.reshape(tensorOf(numbers), [-1]), vocabulary).toFloat(),
   );
+  const embed = productWith(tokens);
   const above = Float32Array.from({ length: context ** 2 }, (_, i) =>
     i % context > Math.floor(i / context) ? -1e9 : 0,
   );
@@ -163,13 +201,13 @@ function gpt(spec, task) {
   const split = (x) => tf.transpose(tf.reshape(x, [batch, context, heads, size]), [0, 2, 1, 3]);
   const attend = (x, parts) => {
     const [q, k, v] = parts.map((part) => split(affine(x, part)));
-    const scores = tf.add(tf.mul(product(q, tf.transpose(k, [0, 1, 3, 2])), 1 / Math.sqrt(size)), mask);
-    return tf.reshape(tf.transpose(product(tf.softmax(scores), v), [0, 2, 1, 3]), [batch * context, width]);
+    const scores = tf.add(tf.mul(stackedProduct(q, tf.transpose(k, [0, 1, 3, 2])), 1 / Math.sqrt(size)), mask);
+    return tf.reshape(tf.transpose(stackedProduct(tf.softmax(scores), v), [0, 2, 1, 3]), [batch * context, width]);
   };
   return {
     parameters,
     loss: () => {
-      const embedded = tf.add(tf.reshape(product(tokens, table), [batch, context, width]), positions);
+      const embedded = tf.add(tf.reshape(embed(table), [batch, context, width]), positions);
       let x = tf.reshape(embedded, [batch * context, width]);
       for (const block of blocks) {
         x = tf.add(x, affine(attend(scaled(x, block.norm1), block.attention), block.joined));
@@ -217,7 +255,7 @@ const KERNELS = {
   mulAdd: (x, y) => tf.add(tf.mul(x, y), x),
   exp: (x) => tf.exp(x),
   tanh: (x) => tf.tanh(x),
-  gelu,
+  gelu: (x) => gelu(x),
   sigmoid: (x) => tf.sigmoid(x),
   sum: (x) => tf.sum(x),
   softmax: (x) => tf.softmax(x),

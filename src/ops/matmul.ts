@@ -9,7 +9,7 @@ import { collapse, expandView, type Layout, permuteView, wholeView } from "../gr
 import { Flag, Opcode } from "../isa.js";
 import { add, mul } from "./arithmetic.js";
 import { type OperatorTable, perInput, readView } from "./define.js";
-import { expand, reshape, transpose } from "./movement.js";
+import { expand, reshape } from "./movement.js";
 
 /** The batch dimensions of a stack of matrices. */
 function batchOf(shape: Shape): Shape {
@@ -141,7 +141,10 @@ function product(a: Tensor, b: Tensor, transposeA: boolean, transposeB: boolean)
 function untransposed(x: Tensor): { operand: Tensor; transposed: boolean } {
   const node = nodeOf(x);
   const [before] = node.inputs;
-  if (before === undefined || node.primitive.name !== "permute") return { operand: x, transposed: false };
+  // A transpose that gradients pass through stays in the graph: its own gradient may be retained, and one that was made
+  // under noGrad must not let them through.
+  const passable = before !== undefined && !before.requiresGrad && node.primitive.name === "permute";
+  if (!passable) return { operand: x, transposed: false };
   const { order } = node.attrs as { order: readonly number[] };
   const rank = order.length;
   const transposed = order.every((d, i) => d === (i === rank - 1 ? rank - 2 : i === rank - 2 ? rank - 1 : i));
@@ -244,11 +247,11 @@ export function linear(input: Tensor, weight: Tensor, bias?: Tensor | null): Ten
       `linear: input ${formatShape(input.shape)} ends in ${input.shape.at(-1)}, and weight ${formatShape(weight.shape)} takes ${weight.shape.at(-1)}`,
     );
   }
-  if (weight.ndim < 2) return bias == null ? matmul(input, weight) : add(matmul(input, weight), bias);
-  // One tall product, so that the weight's gradient is one too and needs no sum over batches.
-  const rows =
-    input.ndim > 2 ? reshape(input, [sizeOf(batchOf([...input.shape, 1])), input.shape.at(-1) as number]) : input;
-  const out = matmul(rows, transpose(weight, 0, 1));
+  if (weight.ndim < 2 || input.ndim === 0)
+    return bias == null ? matmul(input, weight) : add(matmul(input, weight), bias);
+  // One tall product, so that the weight's gradient is one too, in the weight's own layout, and needs no sum over batches.
+  const rows = reshape(input, [sizeOf(input.shape.slice(0, -1)), input.shape.at(-1) as number]);
+  const out = product(rows, weight, false, true);
   const biased = bias == null ? out : add(out, bias);
   return reshape(biased, [...input.shape.slice(0, -1), weight.shape[0] as number]);
 }

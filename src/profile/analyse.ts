@@ -82,7 +82,7 @@ function flopsOf({ opcode, nodes }: Step): number {
 }
 
 /**
- * The phase of every node. Forward is what the first result (the loss) is computed from. What reads numbers that the
+ * The phase of every node. Forward is what the results (the loss) are computed from. What reads numbers that the
  * forward pass does not, and that are no constants (the optimizer's states, its learning rate), is the optimizer's;
  * the rest is backward.
  */
@@ -112,11 +112,13 @@ function nameOf(nodes: readonly Node[]): string {
 function rated(entry: Omit<Entry, "share" | "bound" | "fraction">, total: number, ceilings: Ceilings): Entry {
   const { flops, bytes, milliseconds } = entry;
   const [arithmetic, memory] = [flops / ceilings.flops, bytes / ceilings.bytes];
+  // An instruction that is shorter than measuring it has no rate.
+  const fraction = milliseconds === 0 ? 0 : (1000 * Math.max(arithmetic, memory)) / milliseconds;
   return {
     ...entry,
     share: milliseconds / total,
     bound: arithmetic > memory ? "arithmetic" : "memory",
-    fraction: (1000 * Math.max(arithmetic, memory)) / milliseconds,
+    fraction,
   };
 }
 

@@ -55,6 +55,8 @@ class Specialization<Out extends Returned> {
   private readonly trace = new Trace();
   /** Whether gradients were recorded where it was called. */
   readonly gradEnabled = mode.gradEnabled;
+  /** Whether the arguments were tensors themselves, not trees of them. */
+  private readonly flat: boolean;
   /** What the arguments' tensors were, in order. */
   private readonly placeholders: Node[] = [];
   private readonly out: Out;
@@ -70,6 +72,7 @@ class Specialization<Out extends Returned> {
     args: readonly Tree[],
   ) {
     const { trace, placeholders } = this;
+    this.flat = args.every((arg) => arg instanceof Tensor);
     let results: Node[] = [];
     this.out = trace.record(() => {
       const stand = args.map((arg) =>
@@ -103,7 +106,7 @@ class Specialization<Out extends Returned> {
 
   /** Whether the arguments are plain tensors of the shapes and dtypes of this trace: a check without allocations. */
   matches(args: readonly Tree[]): boolean {
-    if (args.length !== this.placeholders.length) return false;
+    if (!this.flat || args.length !== this.placeholders.length) return false;
     for (let i = 0; i < args.length; i++) {
       const arg = args[i];
       const placeholder = this.placeholders[i] as Node;

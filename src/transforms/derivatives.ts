@@ -9,7 +9,7 @@ import { to } from "../ops/conversion.js";
 import { iota } from "../ops/creation.js";
 import { permute, reshape } from "../ops/movement.js";
 import { vmap } from "./batch.js";
-import { jvp, pushForward } from "./forward.js";
+import { pushForward, tangentsOf } from "./forward.js";
 import { type Differentiable, ofArgument, type Recording, record, release, treeOf } from "./record.js";
 import { pullBack, valueAndGradients } from "./reverse.js";
 
@@ -28,7 +28,14 @@ export function hvp<Args extends readonly Tree[] = Tensor[]>(
   vectors: Args,
 ): Args {
   const gradients = (...args: Args): Args => valueAndGradients("hvp", fn, args)[1];
-  return jvp(gradients, primals, vectors)[1];
+  const tangents = tangentsOf("hvp", primals, vectors);
+  const { outputs, variables } = record("hvp", gradients, primals);
+  const products = pushForward(variables, tangents, outputs);
+  return treeOf(
+    "hvp",
+    primals,
+    products.map((x) => release(x, variables)),
+  );
 }
 
 /** A Jacobian: the output's tree, with a tree like the argument in place of each of its tensors. */

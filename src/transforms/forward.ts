@@ -88,8 +88,8 @@ export function pushForward(
   });
 }
 
-/** The tangents that go with `primals`, checked. */
-function tangentLeaves(op: string, primals: Tree, tangents: Tree): Tensor[] {
+/** The tensors of `tangents`, in order; throws unless each is like that of `primals`. */
+export function tangentsOf(op: string, primals: Tree, tangents: Tree): Tensor[] {
   const points = leavesOf(op, primals);
   const leaves = leavesOf(op, tangents);
   if (points.length !== leaves.length) {
@@ -121,7 +121,7 @@ export function jvp<Args extends readonly Tree[] = Tensor[], Out extends Tree = 
   primals: Args,
   tangents: Args,
 ): [Out, Out] {
-  const leaves = tangentLeaves("jvp", primals, tangents);
+  const leaves = tangentsOf("jvp", primals, tangents);
   const { out, outputs, variables } = record("jvp", fn, primals);
   const moved = pushForward(variables, leaves, outputs);
   return [

@@ -103,15 +103,16 @@ export function between(roots: readonly Node[], variables: ReadonlySet<Node>): N
 }
 
 /**
- * A result keeps its history only where that leads further than the variables of this call: to those of an enclosing
- * transform, or to a leaf that requires gradients.
+ * A result keeps its history only where gradients are recorded around the call, and where it leads further than the
+ * variables of the call: to those of an enclosing transform, or to a leaf that requires gradients.
  */
 export function release(result: Tensor, variables: readonly Node[]): Tensor {
   const root = nodeOf(result);
+  if (!root.requiresGrad) return result;
   const own = new Set(variables);
   const leadsOn = differentiable([root], own).some((node) => {
     const continues = hasHistory(node) && node.inputs.some((x) => x.requiresGrad);
     return own.has(node) ? continues : !continues;
   });
-  return leadsOn || !root.requiresGrad ? result : noGrad(() => clone(result));
+  return leadsOn && mode.gradEnabled ? result : noGrad(() => clone(result));
 }

@@ -1,6 +1,6 @@
 /** What operators give where mathematics leaves a choice: at kinks, at infinities, for NaN. The choices are PyTorch's. */
 import { beforeAll, describe, expect, it } from "vitest";
-import type { Tensor } from "../../src/graph/tensor.js";
+import { noGrad, type Tensor } from "../../src/graph/tensor.js";
 import {
   abs,
   batchNorm,
@@ -142,6 +142,17 @@ describe.each(BUILDS)("conventions on the %s build", (build) => {
     expect(values(repeatInterleave(x, tensor(Int32Array.of(2, 1))))).toEqual([1, 1, 2]);
     const later = tensor(Int32Array.of(1, 1)).add(1);
     expect(() => repeatInterleave(x, later)).toThrow(/not computed yet/);
+  });
+
+  it("lets no gradient through a transpose that was made under noGrad, and retains that of one that was not", () => {
+    const weight = tensor([[1, 2]], { requiresGrad: true });
+    const x = tensor([[3, 4]]);
+    expect(x.matmul(noGrad(() => weight.t())).requiresGrad).toBe(false);
+    const transposed = weight.t();
+    transposed.retainGrad();
+    x.matmul(transposed).backward();
+    expect(transposed.grad?.toArray()).toEqual([[3], [4]]);
+    expect(weight.grad?.toArray()).toEqual([[3, 4]]);
   });
 
   it("says what is wrong with an equation", () => {

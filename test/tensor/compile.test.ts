@@ -225,5 +225,8 @@ describe("tracing", () => {
     expect(both(tensor([1, 2])).toArray()).toEqual([4, 8]);
     expect(both(tensor([1, 2, 3])).toArray()).toEqual([4, 8, 12]);
     expect([both.traces, double.traces]).toEqual([2, 0]);
+    const first = compile((...x: (Tensor | Tensor[])[]) => x.flat()[x.length - 1] as Tensor);
+    const [a, b] = [tensor([1]), tensor([2])];
+    expect([first([a, b]).item(), first(a, b).item(), first([b, a]).item()]).toEqual([1, 2, 2]);
   });
 });

@@ -63,7 +63,7 @@ describe("hvp", () => {
 
   it("wants one number", () => {
     expect(() => hvp(square, [tensor([1, 2])], [tensor([1, 1])])).toThrow(/hvp: the output has shape \[2\]/);
-    expect(() => hvp((v: Tensor) => sum(v), [tensor([1, 2])], [tensor([1])])).toThrow(/tangent 0 is f32\[1\]/);
+    expect(() => hvp((v: Tensor) => sum(v), [tensor([1, 2])], [tensor([1])])).toThrow(/hvp: tangent 0 is f32\[1\]/);
   });
 });
 

@@ -1,7 +1,7 @@
 /** Gradients of functions: what they take, give, follow and keep. */
 import { describe, expect, it } from "vitest";
 import { nodeOf } from "../../src/graph/tensor.js";
-import { grad, stopGradient, type Tensor, tensor, valueAndGrad, vjp } from "../../src/index.js";
+import { grad, noGrad, stopGradient, type Tensor, tensor, valueAndGrad, vjp } from "../../src/index.js";
 import { exp, mul, sum } from "../../src/ops/index.js";
 import { evaluate } from "./support.js";
 
@@ -45,6 +45,9 @@ describe("grad", () => {
     expect([nodeOf(value).requiresGrad, nodeOf(slope).requiresGrad]).toEqual([false, false]);
     const kept = grad((x: Tensor) => sum(mul(mul(x, x), leaf)))(tensor([3]));
     expect(nodeOf(kept).requiresGrad).toBe(true);
+    const cut = noGrad(() => grad((x: Tensor) => sum(mul(mul(x, x), leaf)))(tensor([3])));
+    expect(evaluate([cut])[0]?.[0]).toBe(12);
+    expect(nodeOf(cut).requiresGrad).toBe(false);
   });
 
   it("stops where it is told to", () => {
