@@ -96,7 +96,7 @@ class Lowerer {
       if (slot !== undefined) lastReader.set(slot, Number.POSITIVE_INFINITY);
     }
     const unitOf = new Map(this.units.flatMap((unit, i) => unit.nodes.map((node) => [node, { unit, i }] as const)));
-    const lastFallible = lastCheck(this.units);
+    const lastFallible = checks(this.units).at(-1) ?? -1;
     for (const { slot, node } of this.targets.updates) {
       const place = unitOf.get(node);
       if (place === undefined || isLeaf(node) || node.primitive.lowering.kind === "view") continue;
@@ -415,18 +415,18 @@ class Lowerer {
   }
 }
 
-/** The last unit whose data can stop the program: indices that no earlier unit has found to be in range. */
-function lastCheck(units: readonly Unit[]): number {
+/** The units whose data can stop the program: indices that no earlier unit has found to be in range. */
+export function checks(units: readonly Unit[]): number[] {
   const checked = new Set<string>();
-  return units.reduce((last, { nodes: [node] }, i) => {
-    if (node === undefined || isLeaf(node)) return last;
+  return units.flatMap(({ nodes: [node] }, i) => {
+    if (node === undefined || isLeaf(node)) return [];
     const { lowering } = node.primitive;
-    if (lowering.kind !== "kernel" || lowering.checks === undefined) return last;
+    if (lowering.kind !== "kernel" || lowering.checks === undefined) return [];
     const key = `${node.inputs[lowering.checks.input]?.id}<${lowering.checks.size(node.inputs, node.attrs)}`;
-    if (checked.has(key)) return last;
+    if (checked.has(key)) return [];
     checked.add(key);
-    return i;
-  }, -1);
+    return [i];
+  });
 }
 
 /** A buffer that stands for a state's memory. */

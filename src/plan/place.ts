@@ -1,6 +1,7 @@
 /** Placement: offsets for temporaries, so that buffers that are never alive together share memory. */
 import { ArenaError } from "../graph/errors.js";
 import { type Buffer, paddedBytes } from "./buffer.js";
+import { type Extents, search } from "./place-search.js";
 
 /** A run of buffers that share their memory one after the other, each taking over from the one before. */
 interface Block {
@@ -8,7 +9,6 @@ interface Block {
   readonly bytes: number;
   first: number;
   last: number;
-  offset: number;
 }
 
 /** Joins buffers that take over the memory of an input which dies as they are written. */
@@ -23,43 +23,33 @@ function blocksOf(buffers: readonly Buffer[]): Block[] {
       block.last = Math.max(block.last, buffer.last);
       blockOf.set(buffer, block);
     } else {
-      const own: Block = {
-        buffers: [buffer],
-        bytes: paddedBytes(buffer),
-        first: buffer.first,
-        last: buffer.last,
-        offset: 0,
-      };
-      blocks.push(own);
+      const own: Block = { buffers: [buffer], bytes: paddedBytes(buffer), first: buffer.first, last: buffer.last };
+      if (own.bytes > 0) blocks.push(own);
       blockOf.set(buffer, own);
     }
   }
   return blocks;
 }
 
+function extentsOf(blocks: readonly Block[]): Extents {
+  return {
+    bytes: Float64Array.from(blocks, ({ bytes }) => bytes),
+    first: Float64Array.from(blocks, ({ first }) => first),
+    last: Float64Array.from(blocks, ({ last }) => last),
+  };
+}
+
 /**
- * Gives every buffer an offset: largest first, each into the lowest gap among the placed ones it is alive with.
- * (Greedy by size: Pisarchyk and Lee, "Efficient Memory Management for Deep Neural Net Inference", 2020.)
+ * Gives every buffer an offset.
  * @returns bytes of the region that holds them
+ * @throws ArenaError where a 32-bit memory cannot hold them
  */
 export function place(buffers: readonly Buffer[]): number {
-  const blocks = blocksOf(buffers).filter(({ bytes }) => bytes > 0);
-  const placed: Block[] = [];
-  let total = 0;
-  for (const block of [...blocks].sort((a, b) => b.bytes - a.bytes || a.first - b.first)) {
-    let offset = 0;
-    for (const other of placed) {
-      const together = other.first <= block.last && block.first <= other.last;
-      if (!together) continue;
-      if (offset + block.bytes <= other.offset) break;
-      offset = Math.max(offset, other.offset + other.bytes);
-    }
-    block.offset = offset;
-    for (const buffer of block.buffers) buffer.offset = offset;
-    total = Math.max(total, offset + block.bytes);
-    const at = placed.findIndex((other) => other.offset > offset);
-    placed.splice(at === -1 ? placed.length : at, 0, block);
-  }
+  const blocks = blocksOf(buffers);
+  const { offsets, total } = search(extentsOf(blocks), liveBytes(buffers));
+  blocks.forEach((block, i) => {
+    for (const buffer of block.buffers) buffer.offset = offsets[i] as number;
+  });
   if (total >= 2 ** 32) {
     const largest = [...buffers].sort((a, b) => b.bytes - a.bytes)[0] as Buffer;
     throw new ArenaError(
@@ -69,8 +59,15 @@ export function place(buffers: readonly Buffer[]): number {
   return total;
 }
 
-/** The most bytes alive at once: no placement of these lifetimes can need less. */
-export function liveBytes(buffers: readonly Buffer[]): number {
+/** Bytes alive at a step. */
+export interface Peak {
+  readonly bytes: number;
+  /** The first step at which so many bytes are alive; -1 before the first one. */
+  readonly step: number;
+}
+
+/** The most bytes alive at once, and when. */
+export function peakOf(buffers: readonly Buffer[]): Peak {
   const changes = new Map<number, number>();
   const change = (at: number, bytes: number): void => {
     changes.set(at, (changes.get(at) ?? 0) + bytes);
@@ -80,10 +77,15 @@ export function liveBytes(buffers: readonly Buffer[]): number {
     change(last + 1, -bytes);
   }
   let live = 0;
-  let most = 0;
+  let peak: Peak = { bytes: 0, step: -1 };
   for (const at of [...changes.keys()].sort((a, b) => a - b)) {
     live += changes.get(at) as number;
-    most = Math.max(most, live);
+    if (live > peak.bytes) peak = { bytes: live, step: at };
   }
-  return most;
+  return peak;
+}
+
+/** The most bytes alive at once: no placement of these lifetimes can need less. */
+export function liveBytes(buffers: readonly Buffer[]): number {
+  return peakOf(buffers).bytes;
 }

@@ -20,6 +20,7 @@ import { lower, stateBuffer } from "./lower.js";
 import { liveBytes, place } from "./place.js";
 import { printArena, printSteps } from "./print.js";
 import { replay } from "./replay.js";
+import { schedule } from "./schedule.js";
 
 /** A leaf that the host fills before a run. */
 export interface Feed {
@@ -152,7 +153,7 @@ export function compilePlan(request: Request): Plan {
   debug(2, () => `simplified graph:\n${printGraph(roots)}`);
   const results = roots.slice(0, request.results.length);
   const updates = request.updates.map(({ slot }, i) => ({ slot, node: roots[results.length + i] as Node }));
-  const units = fuse(topological(roots), new Set(roots));
+  const units = schedule(fuse(topological(roots), new Set(roots)), { results, updates }, request.stateLeaves);
 
   const leaves = new Leaves(request.stateLeaves);
   const lowered = lower(units, { results, updates }, (node) => leaves.operand(node));

@@ -13,7 +13,7 @@ import { promisify } from "node:util";
 import { chromium } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 
-const EXPECTED = { losses: "b2053218", weights: "f77b72b6", build: "strict" };
+const EXPECTED = { losses: "a5a5182b", weights: "af0b108b", build: "strict" };
 
 const root = fileURLToPath(new URL("../../", import.meta.url));
 

@@ -1,0 +1,131 @@
+/**
+ * The search behind placement: lay out extents of memory by several greedy orders, then climb from the best one by
+ * changing the order where it hurts.
+ *
+ * The search is bounded by work and not by a clock, so a plan is the same on every machine.
+ */
+
+/** Pieces of memory and when they are alive, `first` to `last`, both included. */
+export interface Extents {
+  readonly bytes: Float64Array;
+  readonly first: Float64Array;
+  readonly last: Float64Array;
+}
+
+/** Where each extent begins, and where the last one ends. */
+export interface Placement {
+  readonly offsets: Float64Array;
+  readonly total: number;
+}
+
+/** Comparisons of two extents that climbing may cost: some tens of milliseconds. */
+const CLIMBING_WORK = 2e8;
+/** How many of the greedy orders are climbed from. */
+const CLIMBS = 2;
+/** Turns of climbing on the largest graphs. */
+const MIN_TURNS = 40;
+/** Turns of climbing for each extent: more seldom find anything. */
+const TURNS_PER_EXTENT = 8;
+
+/** Lays extents out one after the other, each into the lowest gap that is free while it is alive. */
+class Layer {
+  private readonly offsets: Float64Array;
+  /** Those laid so far, by rising offset. */
+  private readonly laid: Int32Array;
+
+  constructor(private readonly extents: Extents) {
+    this.offsets = new Float64Array(extents.bytes.length);
+    this.laid = new Int32Array(extents.bytes.length);
+  }
+
+  lay(order: Int32Array): Placement {
+    const { offsets, laid } = this;
+    const { bytes, first, last } = this.extents;
+    let total = 0;
+    for (let count = 0; count < order.length; count++) {
+      const i = order[count] as number;
+      const [size, from, to] = [bytes[i] as number, first[i] as number, last[i] as number];
+      let offset = 0;
+      let at = 0;
+      for (; at < count; at++) {
+        const other = laid[at] as number;
+        if ((first[other] as number) > to || (last[other] as number) < from) continue;
+        const start = offsets[other] as number;
+        if (offset + size <= start) break;
+        const end = start + (bytes[other] as number);
+        if (end > offset) offset = end;
+      }
+      total = Math.max(total, offset + size);
+      offsets[i] = offset;
+      while (at > 0 && (offsets[laid[at - 1] as number] as number) > offset) at--;
+      laid.copyWithin(at + 1, at, count);
+      laid[at] = i;
+    }
+    return { offsets, total };
+  }
+}
+
+/**
+ * The greedy orders: by size (Pisarchyk and Lee, "Efficient Memory Management for Deep Neural Net Inference", 2020), by
+ * time alive, by the product of both, and by start. No single one is best on every graph.
+ */
+function greedyOrders({ bytes, first, last }: Extents): Int32Array[] {
+  const end = last.reduce((most, at) => (Number.isFinite(at) ? Math.max(most, at) : most), 0) + 1;
+  const life = (i: number): number => Math.min(last[i] as number, end) - (first[i] as number) + 1;
+  const size = (i: number): number => bytes[i] as number;
+  const start = (i: number): number => first[i] as number;
+  const keys: ((i: number) => number)[] = [size, life, (i) => size(i) * life(i), (i) => -start(i), start];
+  return keys.map((key) =>
+    Int32Array.from(
+      Array.from(bytes.keys()).sort((a, b) => key(b) - key(a) || size(b) - size(a) || start(a) - start(b) || a - b),
+    ),
+  );
+}
+
+/** A linear congruential generator (Numerical Recipes' constants): numbers from 0 up to 1. */
+function generator(): () => number {
+  let state = 1;
+  return () => {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    return state / 2 ** 32;
+  };
+}
+
+/**
+ * Places extents.
+ * @param bound bytes that no placement can go below; the search ends where it is reached
+ */
+export function search(extents: Extents, bound: number): Placement {
+  const { bytes } = extents;
+  const layer = new Layer(extents);
+  let best: Placement = { offsets: new Float64Array(0), total: Number.POSITIVE_INFINITY };
+  const starts: { readonly order: Int32Array; readonly placement: Placement }[] = [];
+  for (const order of greedyOrders(extents)) {
+    const { offsets, total } = layer.lay(order);
+    const placement = { offsets: offsets.slice(), total };
+    starts.push({ order, placement });
+    if (total < best.total) best = placement;
+    if (total <= bound) return best;
+  }
+  // What stands above the bound was laid too late: it moves forward in the order, by a random share of its way to the
+  // front, now a long and now a short one, and all is laid again (squeaky wheel optimization: Joslin and Clements 1999).
+  const random = generator();
+  const position = new Float64Array(bytes.length);
+  const turns = Math.min(TURNS_PER_EXTENT * bytes.length, MIN_TURNS + Math.floor(CLIMBING_WORK / bytes.length ** 2));
+  const climbs = starts.sort((a, b) => a.placement.total - b.placement.total).slice(0, CLIMBS);
+  for (const { order, placement } of climbs) {
+    let current = placement;
+    for (let turn = 0; turn < turns / CLIMBS && best.total > bound; turn++) {
+      const share = 2 ** -(turn % 6);
+      order.forEach((i, k) => {
+        const above = (current.offsets[i] as number) + (bytes[i] as number) > bound;
+        position[i] = above ? k * (1 - share * random()) : k;
+      });
+      order.sort((a, b) => (position[a] as number) - (position[b] as number));
+      const { offsets, total } = layer.lay(order);
+      current = { offsets, total };
+      if (total < best.total) best = { offsets: offsets.slice(), total };
+    }
+  }
+  return best;
+}
