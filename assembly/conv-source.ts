@@ -197,15 +197,11 @@ export function fillPositions(
   }
 }
 
-/** Packs one vector of positions, `offset` from the source, for every step; `to` moves by `toRow`. */
+/** Whether the four positions whose offsets are at `offsets` are neighbours in the source; they rise. */
 // @ts-ignore: decorator
 @inline
-function gatherAdjacent(steps: i32, stepOffsets: usize, at: usize, to: usize, toRow: usize): void {
-  for (; steps > 0; steps--) {
-    v128.store(to, v128.load(at + <usize>load<u32>(stepOffsets)));
-    stepOffsets += 4;
-    to += toRow;
-  }
+function areAdjacent(offsets: usize): bool {
+  return load<u32>(offsets, 12) - load<u32>(offsets) === 12;
 }
 
 /**
@@ -223,7 +219,7 @@ export function gatherSource(
   toRow: usize,
 ): void {
   let j = 0;
-  for (; j + 4 <= positions; j += 4) {
+  while (j + 4 <= positions) {
     const first = load<u32>(positionOffsets);
     const second = load<u32>(positionOffsets, 4);
     const third = load<u32>(positionOffsets, 8);
@@ -231,8 +227,26 @@ export function gatherSource(
     const at = source + <usize>first;
     let k = stepOffsets;
     let row = to;
-    if (fourth - first === 12) {
-      gatherAdjacent(steps, k, at, row, toRow);
+    if (areAdjacent(positionOffsets)) {
+      if (j + 8 <= positions && areAdjacent(positionOffsets + 16)) {
+        const next = source + <usize>load<u32>(positionOffsets, 16);
+        for (let i = steps; i > 0; i--) {
+          const offset = <usize>load<u32>(k);
+          v128.store(row, v128.load(at + offset));
+          v128.store(row, v128.load(next + offset), 16);
+          k += 4;
+          row += toRow;
+        }
+        j += 8;
+        positionOffsets += 32;
+        to += 32;
+        continue;
+      }
+      for (let i = steps; i > 0; i--) {
+        v128.store(row, v128.load(at + <usize>load<u32>(k)));
+        k += 4;
+        row += toRow;
+      }
     } else if (second - first === 8 && third - first === 16 && fourth - first === 24) {
       for (let i = steps; i > 0; i--) {
         const p = at + <usize>load<u32>(k);
@@ -255,6 +269,7 @@ export function gatherSource(
         row += toRow;
       }
     }
+    j += 4;
     positionOffsets += 16;
     to += 16;
   }
@@ -273,4 +288,17 @@ export function gatherSource(
 /** Zeros for `channels` padded planes, between whose borders `padPlanes` will copy. */
 export function clearPadded(pc: usize, channels: i32, to: usize): void {
   clear(to, <usize>((channels * paddedPlane(pc) + 3) & ~3) << 2);
+}
+
+/** Bytes of a part of the workspace that holds so many floats: whole vectors. */
+export function wholeVectors(floats: i32): usize {
+  return (<usize>((floats + 3) & ~3)) << 2;
+}
+
+/** `channels` planes of group `item` of the tensor at `from`, copied to `padded` where more than the planes is read. */
+export function sourceOf(pc: usize, from: usize, item: i32, channels: i32, padded: usize): usize {
+  const source = from + ((<usize>(item * channels * sourcePlane(pc))) << 2);
+  if (paddedPlane(pc) === sourcePlane(pc)) return source;
+  padPlanes(pc, channels, source, padded);
+  return padded;
 }

@@ -2,9 +2,8 @@
  * Convolution by implicit GEMM: blocks of the matrix of windows are gathered straight from the source into panels and
  * multiplied by the loops of Gemm; that matrix is never in memory.
  *
- * Contract: every element is one sum, in rising order, each step one `mulAdd` (see `gemm-kernel.ts`): over (channel,
- * tap) from the seed bias or 0; a weight's over (batch, position) from 0. So its bits depend on nothing but the values
- * that go into it. What lies outside of the image counts as zeros: 0·∞ gives NaN. Buffers are contiguous; they are read
+ * Contract: every element is one sum over (channel, tap) in rising order from the seed bias or 0, each step one `mulAdd`
+ * (see `gemm-kernel.ts`); of a weight, see `conv-weight.ts`. So its bits depend on nothing but values and sizes. What lies outside of the image counts as zeros: 0·∞ gives NaN. Buffers are contiguous; they are read
  * and written exactly, and the computed one overlaps no other. All sizes are at least 1, but that of the batch may be 0.
  *
  * Threads take channels of single planes and need nothing from one another: each gathers for itself. An epilogue runs
@@ -12,35 +11,30 @@
  */
 import { ConvBlock } from "../src/conv-workspace";
 import { ConvField, ConvMode, Flag } from "../src/isa";
-import { sumNeighbours } from "./conv-direct";
+import { fillVectors, sumNeighbours } from "./conv-direct";
 import {
   clearPadded,
   fillPositions,
   fillSteps,
   gatherSource,
   paddedPlane,
-  padPlanes,
   phaseSize,
   phasesOf,
   planeSize,
   positionStep,
+  sourceOf,
   sourcePlane,
   tapsMeeting,
+  wholeVectors,
 } from "./conv-source";
 import { elementwiseRange } from "./elementwise";
-import { evenDepth, multiplyBlock, packPanels, panelWidth, unitsOf } from "./gemm";
-import { clear, pack } from "./gemm-pack";
+import { weightGradient } from "./conv-weight";
+import { evenDepth, multiplyBlock, panelWidth, unitsOf } from "./gemm";
+import { clear } from "./gemm-pack";
 import { address, flagsOf, lengthOf, shareStart, word } from "./word";
 
 /** Channels that are dealt to threads together: a whole tile. */
 const UNIT = 4;
-
-/** Up to this many rows, windows are read where they lie if neighbours are adjacent: gathering would cost more. */
-const DIRECT_ROWS = 3;
-
-function wholeVectors(floats: i32): usize {
-  return (<usize>((floats + 3) & ~3)) << 2;
-}
 
 /** Gathers the windows at `positions` as panels, one after the other, for `depth` steps. */
 function gatherPanels(
@@ -171,15 +165,6 @@ function phase(
   const staged = panels + (<usize>blockDepth) * wholeVectors(min<i32>(positions, ConvBlock.Positions));
   const aRow = (<usize>depth) << 2;
 
-  if (whole && rows <= DIRECT_ROWS && step2 === 4 && width >= 4) {
-    for (let line = 0; line < lines; line += ConvBlock.Positions) {
-      const count = min<i32>(lines - line, ConvBlock.Positions);
-      fillPositions(line, count, 1, height, step0, 0, step1, offsets);
-      const to = target + ((<usize>(line * width)) << 2);
-      sumNeighbours(rows, depth, matrix, bias, steps, count, offsets, width, source, to, plane);
-    }
-    return;
-  }
   for (let j = 0; j < positions; j += ConvBlock.Positions) {
     const columns = min<i32>(positions - j, ConvBlock.Positions);
     const c = whole ? target + ((<usize>j) << 2) : staged;
@@ -259,9 +244,16 @@ function imageOrOutput(pc: usize, scratch: usize, thread: i32, threads: i32): vo
   const isPadded = paddedPlane(pc) !== sourcePlane(pc);
   const packed = padded + (isPadded ? wholeVectors(channels * paddedPlane(pc)) : 0);
   const rest = packed + (image ? wholeVectors(rows * depth) : 0);
-  // The first gathering of weights still needs no steps: the taps' numbers go to their place.
   let packedGroup = -1;
   if (isPadded) clearPadded(pc, channels, padded);
+  // Lines of neighbours are read where they lie, if there are few channels to share what is gathered.
+  const inPhases = phasesOf(pc, 0) * phasesOf(pc, 1) * phasesOf(pc, 2) > 1;
+  const width = planeSize(pc, 2);
+  const isDirect = rows <= ConvBlock.DirectRows && !inPhases && positionStep(pc, 2) === 4 && width >= 4;
+  let vectors = 0;
+  if (isDirect) {
+    vectors = fillVectors(planeSize(pc, 0), planeSize(pc, 1), width, positionStep(pc, 0), positionStep(pc, 1), rest);
+  }
 
   while (unit < end) {
     const item = unit / units;
@@ -273,21 +265,24 @@ function imageOrOutput(pc: usize, scratch: usize, thread: i32, threads: i32): vo
     const count = min(rows, last * UNIT) - row;
     let matrix = address(pc, ConvField.Weight) + ((<usize>(group * rows * depth)) << 2);
     if (group !== packedGroup) {
+      // Taps' numbers, which are needed no longer than this, stand where the steps will.
       if (image) packWeights(pc, matrix, steps, packed);
-      fillAllSteps(pc, channels, steps);
+      if (image || packedGroup < 0) fillAllSteps(pc, channels, steps);
       packedGroup = group;
     }
     if (image) matrix = packed;
-    let source = from + ((<usize>((n * groups + group) * channels * sourcePlane(pc))) << 2);
-    if (isPadded) {
-      padPlanes(pc, channels, source, padded);
-      source = padded;
-    }
+    const source = sourceOf(pc, from, n * groups + group, channels, padded);
     const channel = group * rows + row;
     const start = (n * groups * rows + channel) * plane;
     let bias = address(pc, ConvField.Bias);
     if (bias !== 0) bias += (<usize>channel) << 2;
-    phases(pc, row, count, rows, channels, matrix, bias, steps, source, to + ((<usize>start) << 2), rest);
+    const target = to + ((<usize>start) << 2);
+    if (isDirect) {
+      const first = matrix + ((<usize>(row * depth)) << 2);
+      sumNeighbours(count, depth, first, bias, steps, vectors, rest, source, target, (<usize>plane) << 2);
+    } else {
+      phases(pc, row, count, rows, channels, matrix, bias, steps, source, target, rest);
+    }
     if (flagsOf(pc) & Flag.Epilogue) elementwiseRange(pc + lengthOf(pc), scratch, start, start + count * plane);
     unit += last - first;
   }
@@ -301,104 +296,6 @@ function fillAllSteps(pc: usize, channels: i32, to: usize): void {
         to = fillSteps(pc, channels, phase0, phase1, phase2, to, false);
       }
     }
-  }
-}
-
-/**
- * Rows `start … end` (channel and tap) of the transposed gradient of a group's weights, to `sums`: there, what is
- * gathered from the image needs no transposing, and the gradient of the output, which does, is the smaller operand.
- */
-function sumOverBatch(
-  pc: usize,
-  group: i32,
-  start: i32,
-  end: i32,
-  steps: usize,
-  padded: usize,
-  sums: usize,
-  workspace: usize,
-): void {
-  const batch = word(pc, ConvField.Batch);
-  const groups = word(pc, ConvField.Groups);
-  const channels = word(pc, ConvField.ImageChannels);
-  const outputs = word(pc, ConvField.OutputChannels);
-  const height = planeSize(pc, 1);
-  const width = planeSize(pc, 2);
-  const positions = planeSize(pc, 0) * height * width;
-  const isPadded = paddedPlane(pc) !== sourcePlane(pc);
-  const plane = (<usize>positions) << 2;
-  const cRow = wholeVectors(outputs);
-
-  const blockDepth = evenDepth(positions, ConvBlock.Depth);
-  const offsets = workspace;
-  const seeds = offsets + wholeVectors(min<i32>(positions, ConvBlock.Positions));
-  const tile = seeds + ((ConvBlock.Rows * ConvBlock.Seed) << 2);
-  const panels = tile + (ConvBlock.Rows << 4);
-  const rowsPacked = panels + (<usize>blockDepth) * wholeVectors(min<i32>(outputs, ConvBlock.Channels));
-  const packedRow = wholeVectors(blockDepth) + (ConvBlock.Gap << 2);
-  fillSeeds(ConvBlock.Rows, 0, seeds);
-  if (batch === 0) clear(sums, cRow * <usize>(end - start));
-
-  for (let n = 0; n < batch; n++) {
-    const item = n * groups + group;
-    let source = address(pc, ConvField.Image) + ((<usize>(item * channels * sourcePlane(pc))) << 2);
-    if (isPadded) {
-      padPlanes(pc, channels, source, padded);
-      source = padded;
-    }
-    const gradient = address(pc, ConvField.Output) + plane * <usize>(item * outputs);
-    for (let k = 0; k < positions; k += blockDepth) {
-      const depth = min(positions - k, blockDepth);
-      fillPositions(k, depth, height, width, positionStep(pc, 0), positionStep(pc, 1), positionStep(pc, 2), offsets);
-      for (let j = 0; j < outputs; j += ConvBlock.Channels) {
-        const columns = min<i32>(outputs - j, ConvBlock.Channels);
-        packPanels(depth, columns, gradient + plane * <usize>j + ((<usize>k) << 2), 4, plane, panels);
-        const tail = panels + ((<usize>(depth * (columns & ~3))) << 2);
-        for (let i = start; i < end; i += ConvBlock.Rows) {
-          const rows = min<i32>(end - i, ConvBlock.Rows);
-          gatherSource(rows, steps + ((<usize>i) << 2), depth, offsets, source, rowsPacked, packedRow);
-          const c = sums + cRow * <usize>(i - start) + ((<usize>j) << 2);
-          const begun = n > 0 || k > 0;
-          multiplyBlock(
-            rows, columns, depth, rowsPacked, packedRow, 4, false, panels, 0, tail,
-            begun ? c : seeds, begun ? cRow : 0, begun ? 4 : 0, c, cRow, tile,
-          );
-        }
-      }
-    }
-  }
-}
-
-/** The mode that computes the weight. */
-function weightGradient(pc: usize, thread: i32, threads: i32): void {
-  const groups = word(pc, ConvField.Groups);
-  const channels = word(pc, ConvField.ImageChannels);
-  const outputs = word(pc, ConvField.OutputChannels);
-  const taps =
-    word(pc, ConvField.KernelSize) * word(pc, ConvField.KernelSize + 1) * word(pc, ConvField.KernelSize + 2);
-  const depth = channels * taps;
-  const units = unitsOf(depth, UNIT);
-  let unit = shareStart(groups * units, thread, threads);
-  const end = shareStart(groups * units, thread + 1, threads);
-  if (unit === end) return;
-
-  const steps = address(pc, ConvField.Workspace) + <usize>word(pc, ConvField.WorkspaceBytes) * <usize>thread;
-  const padded = steps + wholeVectors(depth);
-  const isPadded = paddedPlane(pc) !== sourcePlane(pc);
-  const sums = padded + (isPadded ? wholeVectors(channels * paddedPlane(pc)) : 0);
-  const rest = sums + wholeVectors(outputs) * <usize>depth;
-  fillSteps(pc, channels, 0, 0, 0, steps, false);
-  if (isPadded) clearPadded(pc, channels, padded);
-  while (unit < end) {
-    const group = unit / units;
-    const first = unit - group * units;
-    const last = min(units, first + end - unit);
-    const from = first * UNIT;
-    const rows = min(depth, last * UNIT) - from;
-    sumOverBatch(pc, group, from, from + rows, steps, padded, sums, rest);
-    const to = address(pc, ConvField.Weight) + ((<usize>(group * outputs * depth + from)) << 2);
-    pack(outputs, rows, sums, 4, wholeVectors(outputs), to, (<usize>depth) << 2);
-    unit += last - first;
   }
 }
 

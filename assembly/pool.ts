@@ -230,13 +230,17 @@ export function pool(pc: usize, thread: i32, threads: i32): void {
   const imageLine = (<usize>word(pc, PoolField.ImageSize + 2)) << 2;
   const imagePlane = <usize>(word(pc, PoolField.ImageSize) * word(pc, PoolField.ImageSize + 1)) * imageLine;
   const halves = isHalves(pc);
+  // Then windows cover the image, and its gradient is written rather than added up.
+  const isCovered = halves && imagePlane === outputPlane << 2;
   const planes = word(pc, PoolField.Planes);
   const end = shareStart(planes, thread + 1, threads);
   for (let p = shareStart(planes, thread, threads); p < end; p++) {
     let out = address(pc, PoolField.Output) + outputPlane * <usize>p;
     const image = address(pc, PoolField.Image) + imagePlane * <usize>p;
     const gradient = address(pc, PoolField.Gradient) + imagePlane * <usize>p;
-    if (mode === PoolMode.MaxGradient || mode === PoolMode.AverageGradient) clearPlane(gradient, imagePlane);
+    if ((mode === PoolMode.MaxGradient && !isCovered) || mode === PoolMode.AverageGradient) {
+      clearPlane(gradient, imagePlane);
+    }
     if (halves && mode === PoolMode.Max) {
       maxHalves(height, width, image, imageLine, out);
       continue;

@@ -28,6 +28,8 @@ function layer(
 }
 
 const LAYERS: readonly Layer[] = [
+  layer(8, 64, 64, 28, 3, { groups: 64 }),
+  layer(8, 64, 64, 14, 3, { groups: 64 }),
   layer(32, 1, 16, 28, 3),
   layer(32, 16, 32, 14, 3),
   layer(8, 64, 64, 28, 3),

@@ -17,6 +17,8 @@ export const enum ConvBlock {
   Seed = 20,
   /** Floats between gathered rows. */
   Gap = 16,
+  /** Up to this many output channels in a group, windows are read where they lie: gathering would cost more. */
+  DirectRows = 3,
 }
 
 /**
@@ -87,7 +89,10 @@ export function convWorkspaceBytes(
   const weights = computesImage ? wholeVectors(rows * depth) : 0;
   const staged = computesImage && strided ? rows * columns : 0;
   const panels = Math.min(depth, ConvBlock.Depth) * columns;
-  return wholeLines(commonFloats(channels, taps, positions, padded) + weights + panels + staged);
+  // Two offsets for each vector of a plane, which are at most as many as its positions.
+  const vectors = rows <= ConvBlock.DirectRows ? positions + 8 : 0;
+  const blocks = Math.max(panels + staged, wholeVectors(vectors));
+  return wholeLines(commonFloats(channels, taps, positions, padded) + weights + blocks);
 }
 
 /** Bytes of workspace that one thread needs to compute a weight from an output with `rows` channels in one group. */
@@ -99,7 +104,8 @@ export function convWeightWorkspaceBytes(
   padded: number,
 ): number {
   const steps = Math.min(positions, ConvBlock.Depth);
-  const sums = channels * taps * wholeVectors(rows);
+  // One sum for each weight, or four.
+  const sums = channels * taps * (rows <= ConvBlock.DirectRows ? 4 * rows : wholeVectors(rows));
   const panels = steps * wholeVectors(Math.min(rows, ConvBlock.Channels));
   const gathered = ConvBlock.Rows * (wholeVectors(steps) + ConvBlock.Gap);
   return wholeLines(commonFloats(channels, taps, positions, padded) + sums + panels + gathered);

@@ -65,8 +65,8 @@ export interface BatchContext<T, A> {
   aligned(): T[];
 }
 
-/** The outputs of all examples, stacked as the first dimension. */
-export type Batch<T, A> = (context: BatchContext<T, A>) => T;
+/** The outputs of all examples, stacked as the first dimension; null where one after another is the best way. */
+export type Batch<T, A> = (context: BatchContext<T, A>) => T | null;
 
 /** Where an operand is in memory: a buffer of the plan and a layout within it. */
 export interface Operand extends Layout {

@@ -5,11 +5,13 @@
  * product are the other two.
  */
 import { convWeightWorkspaceBytes, convWorkspaceBytes, readsBefore, readsBehind } from "../conv-workspace.js";
-import type { KernelContext, Operand, Primitive, RefArray } from "../graph/primitive.js";
+import type { BatchContext, KernelContext, Operand, Primitive, RefArray } from "../graph/primitive.js";
 import { type Shape, sizeOf } from "../graph/shape.js";
 import { apply, type Tensor } from "../graph/tensor.js";
 import { ConvMode, Flag, Opcode } from "../isa.js";
+import { batchAsItems } from "./batching.js";
 import { perInput } from "./define.js";
+import { reshape, transpose } from "./movement.js";
 import { sum } from "./reduction.js";
 
 /** How image, weight and output meet: output o and tap t at `o · stride − padding + t · dilation` of the image. */
@@ -172,6 +174,30 @@ function sumChannels(g: Tensor): Tensor {
   );
 }
 
+/**
+ * Every example as channel groups of its own, in one product of as many groups more: `[examples, n, channels, ...]` as
+ * `[n, examples · channels, ...]`, and parameters `[examples, channels, ...]` as `[examples · channels, ...]`.
+ * @param layers which inputs are images or outputs; the others are parameters, as the result is if `givesLayer` is false
+ */
+function batchAsGroups(
+  primitive: Primitive<Tensor, ConvAttrs>,
+  layers: readonly number[],
+  givesLayer: boolean,
+  { inputs, attrs, size, spread }: BatchContext<Tensor, ConvAttrs>,
+): Tensor {
+  const merged = inputs.map((_, i) => {
+    const x = layers.includes(i) ? transpose(spread(i), 0, 1) : spread(i);
+    const lead = layers.includes(i) ? 1 : 0;
+    const channels = x.shape[lead + 1] as number;
+    return reshape(x, x.shape.slice(0, lead), size * channels, x.shape.slice(lead + 2));
+  });
+  const out = apply(primitive, merged, { ...attrs, groups: size * attrs.groups });
+  const lead = givesLayer ? 1 : 0;
+  const channels = (out.shape[lead] as number) / size;
+  const split = reshape(out, out.shape.slice(0, lead), size, channels, out.shape.slice(lead + 1));
+  return givesLayer ? transpose(split, 0, 1) : split;
+}
+
 /** Adds the optional third input, one number a channel, to a result of the reference. */
 function addBias(result: Float64Array, shape: Shape, bias: RefArray | undefined): Float64Array {
   if (bias === undefined) return result;
@@ -200,6 +226,7 @@ const outputPrimitive: Primitive<Tensor, ConvAttrs> = {
     ({ g, inputs: [image, weight], attrs }) => correlate(image as Tensor, g, { ...attrs, size: spatialOf(weight) }),
     ({ g }) => sumChannels(g),
   ),
+  batch: (context) => batchAsItems(outputPrimitive, [0], context) ?? batchAsGroups(outputPrimitive, [0], true, context),
   lowering: {
     kind: "kernel",
     epilogue: "chain",
@@ -233,6 +260,7 @@ const imagePrimitive: Primitive<Tensor, ConvAttrs> = {
     ({ g, inputs: [output, weight], attrs }) => correlate(g, output as Tensor, { ...attrs, size: spatialOf(weight) }),
     ({ g }) => sumChannels(g),
   ),
+  batch: (context) => batchAsItems(imagePrimitive, [0], context) ?? batchAsGroups(imagePrimitive, [0], true, context),
   lowering: {
     kind: "kernel",
     epilogue: "chain",
@@ -265,6 +293,7 @@ const weightPrimitive: Primitive<Tensor, ConvAttrs> = {
     ({ g, inputs: [image, output], attrs }) =>
       convolve(image as Tensor, g, null, { ...attrs, size: spatialOf(output) }),
   ),
+  batch: (context) => batchAsGroups(weightPrimitive, [0, 1], false, context),
   lowering: {
     kind: "kernel",
     lower(context) {

@@ -6,6 +6,7 @@ import type { KernelContext, Operand, Primitive, RefArray } from "../graph/primi
 import { type Shape, sizeOf } from "../graph/shape.js";
 import { apply, type Tensor } from "../graph/tensor.js";
 import { Flag, Opcode, PoolMode } from "../isa.js";
+import { batchAsItems } from "./batching.js";
 import { perInput } from "./define.js";
 import { gather } from "./indexing.js";
 import { reshape } from "./movement.js";
@@ -138,6 +139,7 @@ const maxPrimitive: Primitive<Tensor, PoolAttrs> = {
   vjp: perInput(({ g, inputs: [x], attrs }) =>
     apply(maxGradientPrimitive, [x as Tensor, g], { ...attrs, size: (x as Tensor).shape.slice(2) }),
   ),
+  batch: (context) => batchAsItems(maxPrimitive, [0], context),
   lowering: {
     kind: "kernel",
     lower(context) {
@@ -162,6 +164,7 @@ const maxIndexPrimitive: Primitive<Tensor, PoolAttrs> = {
     return result;
   },
   vjp: null,
+  batch: (context) => batchAsItems(maxIndexPrimitive, [0], context),
   lowering: {
     kind: "kernel",
     lower(context) {
@@ -192,6 +195,7 @@ const maxGradientPrimitive: Primitive<Tensor, PoolAttrs> = {
     const flat = (z: Tensor): Tensor => reshape(z, [...z.shape.slice(0, 2), sizeOf(z.shape.slice(2))]);
     return reshape(gather(flat(g), 2, flat(index)), shape);
   }),
+  batch: (context) => batchAsItems(maxGradientPrimitive, [0, 1], context),
   lowering: {
     kind: "kernel",
     lower(context) {
@@ -218,6 +222,7 @@ const averagePrimitive: Primitive<Tensor, PoolAttrs> = {
   vjp: perInput(({ g, inputs: [x], attrs }) =>
     apply(averageGradientPrimitive, [g], { ...attrs, size: (x as Tensor).shape.slice(2) }),
   ),
+  batch: (context) => batchAsItems(averagePrimitive, [0], context),
   lowering: {
     kind: "kernel",
     lower(context) {
@@ -242,6 +247,7 @@ const averageGradientPrimitive: Primitive<Tensor, PoolAttrs> = {
     return result;
   },
   vjp: perInput(({ g, inputs: [y], attrs }) => averagePool(g, { ...attrs, size: (y as Tensor).shape.slice(2) })),
+  batch: (context) => batchAsItems(averageGradientPrimitive, [0], context),
   lowering: {
     kind: "kernel",
     lower(context) {

@@ -117,7 +117,7 @@ function applied(node: Node, values: readonly Batched[], size: number): Tensor {
   const { primitive, attrs } = node;
   if (size === 0) return constant(0, [0, ...node.shape], node.dtype);
   const context = contextOf(node, values, size);
-  if (primitive.batch !== undefined) return primitive.batch(context);
+  if (primitive.batch !== undefined) return primitive.batch(context) ?? unrolled(node, values, size);
   const { kind } = primitive.lowering;
   if (kind === "elementwise") return apply(primitive, context.aligned(), attrs);
   if (kind === "reduce") {

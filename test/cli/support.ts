@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { digits } from "../../src/data/index.js";
 
-const cli = fileURLToPath(new URL("../../build/js/cli/main.js", import.meta.url));
+const cli = fileURLToPath(new URL("../../build/node/cli/main.js", import.meta.url));
 
 /** How a run of the command ended. */
 export interface Run {

@@ -1,4 +1,4 @@
-import * as lanegrad from "../../build/js/index.js";
+import * as lanegrad from "../../build/node/index.js";
 import { train } from "./tiny-run.js";
 
 await lanegrad.init();

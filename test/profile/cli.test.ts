@@ -32,7 +32,7 @@ describe("lanegrad profile", () => {
   });
 
   it("profiles the step that a module of the user's exports", async () => {
-    const library = JSON.stringify(fileURLToPath(new URL("../../build/js/index.js", import.meta.url)));
+    const library = JSON.stringify(fileURLToPath(new URL("../../build/node/index.js", import.meta.url)));
     await writeFile(
       join(directory, "model.mjs"),
       `import { compile, rand } from ${library};

@@ -1,6 +1,6 @@
 /** Vectorization: that it computes what a loop over the examples would, for every operator and with other transforms. */
 import { beforeAll, describe, expect, it } from "vitest";
-import { nodeOf } from "../../src/graph/tensor.js";
+import { type Node, nodeOf } from "../../src/graph/tensor.js";
 import type { Tree } from "../../src/index.js";
 import {
   compile,
@@ -94,6 +94,32 @@ describe("every operator, vectorized", () => {
 
   it.each(OPERATORS)("the gradient of %s is what a loop gives", (_, operator) => {
     expectOnCalls(operator, (call) => (floats(call.tensors(0)).length === 0 ? null : compare(call, gradientsOf(call))));
+  });
+});
+
+/** How many nodes a call and its gradients are for some number of examples, all of their own. */
+function nodesOf(call: SampledCall, examples: number): number {
+  const sets = Array.from({ length: examples }, (_, b) => call.tensors(b));
+  const args = (sets[0] as Tensor[]).map((_, i) => stack(sets.map((set) => set[i] as Tensor)));
+  const fn = (...given: Tensor[]): Tensors => [
+    ...call.apply(given),
+    ...(floats(given).length > 0 ? gradientsOf(call)(given) : []),
+  ];
+  const given = new Set(args.map(nodeOf));
+  const results = vmap(fn)(...args).map(nodeOf);
+  const inside = new Set<Node>(results.filter((x) => !given.has(x)));
+  for (const node of inside) for (const x of node.inputs) if (!given.has(x)) inside.add(x);
+  return inside.size;
+}
+
+describe("no operator", () => {
+  it.each(OPERATORS)("is applied to one example after another: %s", (_, operator) => {
+    expectOnCalls(operator, (call) =>
+      unlessRagged(() => {
+        const [few, many] = [nodesOf(call, 2), nodesOf(call, 5)];
+        return few === many ? null : `${few} nodes for two examples, ${many} for five`;
+      }),
+    );
   });
 });
 
