@@ -4,6 +4,7 @@
  * Every thread of a run calls `run` with the same program and its own number and scratch.
  */
 import { Flag, Opcode, StatusField } from "../src/isa";
+import { attention } from "./attention";
 import { convolution } from "./conv";
 import { copy, fill } from "./copy";
 import { elementwise } from "./elementwise";
@@ -53,6 +54,9 @@ export function run(code: usize, scratch: usize, status: usize, thread: i32, thr
         break;
       case Opcode.Pool:
         pool(pc, thread, threads);
+        break;
+      case Opcode.Attention:
+        attention(pc, thread, threads);
         break;
       case Opcode.Rows:
         failed = rows(pc, scratch, status, thread, threads);

@@ -51,6 +51,7 @@ export const enum Opcode {
   Convolution = 8,
   Pool = 9,
   Rows = 10,
+  Attention = 11,
 }
 
 /** Bits of the second byte of an instruction's header. */
@@ -346,6 +347,37 @@ export const enum RowOp {
 /** Rows that `RowOp.LayerNormWeight` adds up in f32 on their own. */
 export const enum RowBlock {
   Rows = 64,
+}
+
+/**
+ * Attention: softmax(Q·Kᵀ·scale)·V of [batch, head, row, column] operands with any strides, or its gradients. Queries,
+ * keys, values and the gradient of the output take five words each: the address, then a stride for every dimension.
+ */
+export const enum AttentionField {
+  /**
+   * [batch, query, head, column]; the gradients of queries, keys and values so too, one after the other. All row-major.
+   */
+  Out = 1,
+  Query = 2,
+  Key = 7,
+  Value = 12,
+  /** Its address is 0 where the output is computed. */
+  Gradient = 17,
+  Batch = 22,
+  Heads = 23,
+  Queries = 24,
+  Keys = 25,
+  /** Columns of queries and keys. */
+  Width = 26,
+  /** Columns of values. */
+  ValueWidth = 27,
+  /** 1 where query i looks at keys 0 to i only. */
+  Causal = 28,
+  /** The bits of an f32. */
+  Scale = 29,
+  /** Address of `attentionWorkspaceBytes(...)` bytes for each thread. */
+  Workspace = 30,
+  WorkspaceBytes = 31,
 }
 
 /**

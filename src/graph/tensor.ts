@@ -6,7 +6,7 @@
  * something else has saved, and nothing here needs to be freed.
  */
 import type { DType, TypedArray } from "./dtype.js";
-import { GradError, TraceError } from "./errors.js";
+import { ArgumentError, GradError, TraceError } from "./errors.js";
 import type { Aval, Primitive } from "./primitive.js";
 import { formatShape, type Shape, sameShape, sizeOf } from "./shape.js";
 
@@ -192,6 +192,9 @@ export class Tensor {
 
 /** The node that a tensor names, here and now. Throws where a tensor of a finished trace is used outside of it. */
 export function nodeOf(tensor: Tensor): Node {
+  if (!(tensor instanceof Tensor)) {
+    throw new ArgumentError(`expected a tensor, not ${tensor === null ? "null" : typeof tensor} ${String(tensor)}`);
+  }
   if (mode.scope !== null) return mode.scope.nodeOf(tensor);
   const node = tensor._node;
   if (node.scope !== null) {

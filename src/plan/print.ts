@@ -14,6 +14,7 @@ const OPCODES: Readonly<Record<Opcode, string>> = {
   [Opcode.Convolution]: "convolution",
   [Opcode.Pool]: "pool",
   [Opcode.Rows]: "rows",
+  [Opcode.Attention]: "attention",
 };
 
 /** The name of an opcode. */

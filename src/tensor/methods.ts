@@ -6,7 +6,7 @@ import type { DType, TypedArray } from "../graph/dtype.js";
 import { ShapeError } from "../graph/errors.js";
 import { formatShape, type Shape } from "../graph/shape.js";
 import { constant } from "../graph/sources.js";
-import { assign, detach, Tensor } from "../graph/tensor.js";
+import { assign, Tensor, detach as withoutHistory } from "../graph/tensor.js";
 import { relu } from "../ops/activation.js";
 import {
   abs,
@@ -110,7 +110,6 @@ const operators = {
   contiguous,
   cos,
   cumsum,
-  detach,
   diagonal,
   div,
   dot,
@@ -210,6 +209,8 @@ interface OwnMethods {
   toArray(): NestedArray;
   /** A short text: dtype, shape, and the elements. */
   toString(): string;
+  /** The same value outside of the gradient graph: no gradient flows through the result. */
+  detach(): Tensor;
   /** The largest element of everything; see {@link max}. */
   max(): Tensor;
   max(other: Tensor): Tensor;
@@ -276,6 +277,9 @@ const own: { [Name in keyof OwnMethods]: (this: Tensor, ...args: never[]) => unk
   },
   toString() {
     return printTensor(this);
+  },
+  detach() {
+    return withoutHistory(this);
   },
   max(...args: [(number | Tensor)?, boolean?]) {
     return max(this, ...(args as [number, boolean]));

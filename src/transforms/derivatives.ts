@@ -10,7 +10,7 @@ import { iota } from "../ops/creation.js";
 import { permute, reshape } from "../ops/movement.js";
 import { vmap } from "./batch.js";
 import { pushForward, tangentsOf } from "./forward.js";
-import { type Differentiable, ofArgument, type Recording, record, release, treeOf } from "./record.js";
+import { type Differentiable, ofArgument, type Recording, record, released } from "./record.js";
 import { pullBack, valueAndGradients } from "./reverse.js";
 
 /**
@@ -31,11 +31,7 @@ export function hvp<Args extends readonly Tree[] = Tensor[]>(
   const tangents = tangentsOf("hvp", primals, vectors);
   const { outputs, variables } = record("hvp", gradients, primals);
   const products = pushForward(variables, tangents, outputs);
-  return treeOf(
-    "hvp",
-    primals,
-    products.map((x) => release(x, variables)),
-  );
+  return released("hvp", primals, products, variables);
 }
 
 /** A Jacobian: the output's tree, with a tree like the argument in place of each of its tensors. */
@@ -106,13 +102,7 @@ export function jacobian<Args extends readonly Tree[] = Tensor[], Out extends Tr
     const { out, outputs, variables } = recording;
     const forward = mode === undefined ? elements(variables) < elements(outputs) : mode === "forward";
     const blocks = forward ? byColumns(recording) : byRows(recording);
-    const rows = blocks.map((row) =>
-      treeOf(
-        "jacobian",
-        tree,
-        row.map((x) => release(x, variables)),
-      ),
-    );
+    const rows = blocks.map((row) => released("jacobian", tree, row, variables));
     return nest(out, rows) as JacobianOf<Args[number], Out>;
   };
 }

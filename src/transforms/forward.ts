@@ -7,11 +7,11 @@ import type { JvpContext } from "../graph/primitive.js";
 import { formatShape, sameShape } from "../graph/shape.js";
 import { constant } from "../graph/sources.js";
 import { type AnyPrimitive, apply, type Node, nodeOf, Tensor } from "../graph/tensor.js";
-import { leavesOf, mapTree, type Tree } from "../graph/tree.js";
+import { leavesOf, type Tree } from "../graph/tree.js";
 import { add } from "../ops/arithmetic.js";
 import { expand } from "../ops/movement.js";
 import { sumToSize } from "../ops/reduction.js";
-import { between, type Differentiable, record, release, treeOf, withGrad } from "./record.js";
+import { between, type Differentiable, record, released, withGrad } from "./record.js";
 import { pullBack } from "./reverse.js";
 
 function total(terms: readonly (Tensor | null)[]): Tensor | null {
@@ -124,12 +124,5 @@ export function jvp<Args extends readonly Tree[] = Tensor[], Out extends Tree = 
   const leaves = tangentsOf("jvp", primals, tangents);
   const { out, outputs, variables } = record("jvp", fn, primals);
   const moved = pushForward(variables, leaves, outputs);
-  return [
-    mapTree("jvp", out, (x) => release(x, variables)),
-    treeOf(
-      "jvp",
-      out,
-      moved.map((x) => release(x, variables)),
-    ),
-  ];
+  return [released("jvp", out, leavesOf("jvp", out), variables), released("jvp", out, moved, variables)];
 }

@@ -103,16 +103,27 @@ export function between(roots: readonly Node[], variables: ReadonlySet<Node>): N
 }
 
 /**
- * A result keeps its history only where gradients are recorded around the call, and where it leads further than the
- * variables of the call: to those of an enclosing transform, or to a leaf that requires gradients.
+ * The tree of the shape of `tree` that has these results, in order. A result keeps its history only where gradients are
+ * recorded around the call, and where it leads further than the variables of the call: to those of an enclosing
+ * transform, or to a leaf that requires gradients.
  */
-export function release(result: Tensor, variables: readonly Node[]): Tensor {
-  const root = nodeOf(result);
-  if (!root.requiresGrad) return result;
+export function released<T extends Tree>(
+  op: string,
+  tree: T,
+  results: readonly Tensor[],
+  variables: readonly Node[],
+): T {
   const own = new Set(variables);
-  const leadsOn = differentiable([root], own).some((node) => {
-    const continues = hasHistory(node) && node.inputs.some((x) => x.requiresGrad);
-    return own.has(node) ? continues : !continues;
+  const leading = new Set<Node>();
+  for (const node of differentiable(results.map(nodeOf), own).reverse()) {
+    const origins = hasHistory(node) ? node.inputs.filter((x) => x.requiresGrad) : [];
+    const leadsOn = own.has(node) ? origins.length > 0 : origins.length === 0 || origins.some((x) => leading.has(x));
+    if (leadsOn) leading.add(node);
+  }
+  const kept = (x: Tensor): boolean => !nodeOf(x).requiresGrad || (mode.gradEnabled && leading.has(nodeOf(x)));
+  let next = 0;
+  return mapTree(op, tree, () => {
+    const result = results[next++] as Tensor;
+    return kept(result) ? result : noGrad(() => clone(result));
   });
-  return leadsOn && mode.gradEnabled ? result : noGrad(() => clone(result));
 }

@@ -8,19 +8,10 @@ import { GradError } from "../graph/errors.js";
 import { formatShape, type Shape, sameShape } from "../graph/shape.js";
 import { constant } from "../graph/sources.js";
 import { bind, eager, mode, type Node, nodeOf, noGrad, Tensor } from "../graph/tensor.js";
-import { leavesOf, mapTree, type Tree } from "../graph/tree.js";
+import { leavesOf, type Tree } from "../graph/tree.js";
 import { add } from "../ops/arithmetic.js";
 import { sumToSize } from "../ops/reduction.js";
-import {
-  between,
-  type Differentiable,
-  differentiable,
-  ofArgument,
-  record,
-  release,
-  treeOf,
-  withGrad,
-} from "./record.js";
+import { between, type Differentiable, differentiable, ofArgument, record, released, withGrad } from "./record.js";
 
 /**
  * The cotangents of the nodes that `outputs` were computed from, as far as they lead to `variables`; of every node that
@@ -145,13 +136,9 @@ export function vjp<Args extends readonly Tree[] = Tensor[], Out extends Tree = 
       seedOf("vjp", new Tensor(outputs[i] as Node), seed);
     });
     const found = pullBack(outputs, seeds, variables);
-    return treeOf(
-      "vjp",
-      primals,
-      found.map((x) => release(x, variables)),
-    );
+    return released("vjp", primals, found, variables);
   };
-  return [mapTree("vjp", out, (x) => release(x, variables)), pull];
+  return [released("vjp", out, leavesOf("vjp", out), variables), pull];
 }
 
 /**
@@ -168,14 +155,7 @@ export function valueAndGradients<Args extends readonly Tree[] = Tensor[]>(
     throw new GradError(`${op}: the function must return one tensor, and returned a tree of ${outputs.length}`);
   }
   const gradients = pullBack(outputs, [seedOf(op, out, undefined)], variables);
-  return [
-    release(out, variables),
-    treeOf(
-      op,
-      args,
-      gradients.map((x) => release(x, variables)),
-    ),
-  ];
+  return [released(op, out, [out], variables), released(op, args, gradients, variables)];
 }
 
 /**

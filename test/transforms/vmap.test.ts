@@ -1,6 +1,7 @@
 /** Vectorization: that it computes what a loop over the examples would, for every operator and with other transforms. */
 import { beforeAll, describe, expect, it } from "vitest";
-import { type Node, nodeOf } from "../../src/graph/tensor.js";
+import type { Primitive, RefArray } from "../../src/graph/primitive.js";
+import { apply, type Node, nodeOf } from "../../src/graph/tensor.js";
 import type { Tree } from "../../src/index.js";
 import {
   compile,
@@ -209,6 +210,29 @@ describe("vmap", () => {
     };
     visit(nodeOf(vmap((v: Tensor) => linear(v, weight))(x)));
     expect([...names].sort()).toEqual(["data", "matmul", "reshape"]);
+  });
+
+  it("applies an operator that has no rule for many examples to one after another", () => {
+    const weighted: Primitive<Tensor, null> = {
+      name: "weighted",
+      infer: ([x]) => x as Tensor,
+      reference: ([x, w]) => (x as RefArray).data.map((v, i) => v ** 2 * ((w as RefArray).data[i] as number)),
+      vjp: ({ g, inputs: [x, w] }, i) =>
+        i === 0 ? mul(g, mul(mul(x as Tensor, 2), w as Tensor)) : mul(g, mul(x as Tensor, x as Tensor)),
+      lowering: { kind: "kernel", lower: () => {} },
+      flops: () => 0,
+    };
+    const loss = (x: Tensor, w: Tensor): Tensor => sum(apply(weighted, [x, w], null));
+    const x = tensor([
+      [1, 2],
+      [3, 4],
+      [5, 6],
+    ]);
+    const w = tensor([10, 1]);
+    const perExample = vmap((v: Tensor) => [loss(v, w), grad(loss)(v, w) as Tensor] as const)(x);
+    expect(evaluate(perExample)).toEqual([Float64Array.of(14, 106, 286), Float64Array.of(20, 4, 60, 8, 100, 12)]);
+    const none = vmap((v: Tensor) => apply(weighted, [v, w], null))(zeros([0, 2]));
+    expect(none.shape).toEqual([0, 2]);
   });
 
   it("nests with itself: every pair", () => {
