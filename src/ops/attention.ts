@@ -5,6 +5,7 @@ import { broadcastShapes, formatShape, type Shape } from "../graph/shape.js";
 import { constant } from "../graph/sources.js";
 import type { Tensor } from "../graph/tensor.js";
 import { add, eq, mul, where } from "./arithmetic.js";
+import { repeatInterleave } from "./arrange.js";
 import { headAttention } from "./attention-primitive.js";
 import type { OperatorTable } from "./define.js";
 import { lowerTriangle } from "./helpers.js";
@@ -24,6 +25,8 @@ export interface AttentionOptions {
   readonly isCausal?: boolean;
   /** Factor of the scores; `1 / √E` if not given. */
   readonly scale?: number | null;
+  /** Keys and values have fewer heads (dimension -3) than the query, each of which serves several of its. */
+  readonly enableGqa?: boolean;
 }
 
 /**
@@ -73,6 +76,7 @@ export function scaledDotProductAttention(
   if (attnMask != null && isCausal) {
     throw new ArgumentError("scaledDotProductAttention: give either attnMask or isCausal, not both");
   }
+  if (options.enableGqa) return groupedAttention(query, key, value, options);
   if (attnMask != null) expectDType("scaledDotProductAttention", "attnMask", attnMask.dtype, "bool", "f32");
   const scale = options.scale ?? 1 / Math.sqrt(query.shape.at(-1) as number);
   const heads = dropoutP === 0 && attnMask == null ? asHeads(query, key, value) : null;
@@ -90,18 +94,32 @@ export function scaledDotProductAttention(
   return matmul(dropout(weights, dropoutP), value);
 }
 
+/** Attention where each head of the keys and values serves as many heads of the query. */
+function groupedAttention(query: Tensor, key: Tensor, value: Tensor, options: AttentionOptions): Tensor {
+  const heads = query.shape.at(-3) ?? 1;
+  const served = (x: Tensor): Tensor => {
+    const own = x.shape.at(-3) ?? 1;
+    if (own === 0 || heads % own !== 0) {
+      throw new ShapeError(`scaledDotProductAttention: ${heads} heads of the query do not divide among ${own}`);
+    }
+    return own === heads ? x : repeatInterleave(x, heads / own, -3);
+  };
+  return scaledDotProductAttention(query, served(key), served(value), { ...options, enableGqa: false });
+}
+
 /** The operators of this file. */
 export const attentionOperators: OperatorTable = {
   scaledDotProductAttention: {
     fn: scaledDotProductAttention,
     params: ["query", "key", "value"],
-    options: ["attnMask", "dropoutP", "isCausal", "scale"],
+    options: ["attnMask", "dropoutP", "isCausal", "scale", "enableGqa"],
     samples: [
       "f32[2,3,4]; f32[2,5,4]; f32[2,5,6]",
       'f32[2,3,5,4]; f32[3,5,4]; f32[1,1,5,3]; {"isCausal":true}',
       'f32[3,4]; f32[5,4]; f32[5,6]; {"isCausal":true,"scale":0.3}',
       'f32[2,3,4]; f32[2,5,4]; f32[2,5,6]; {"attnMask":"bool[3,5]"}',
       'f32[2,3,4]; f32[2,5,4]; f32[2,5,6]; {"attnMask":"f32[3,5]"}',
+      'f32[4,3,2]; f32[2,5,2]; f32[2,5,3]; {"enableGqa":true}',
     ],
   },
 };
