@@ -1,7 +1,7 @@
 /**
- * Convolution without gathering, for groups with as few output channels as a depthwise layer has. Windows are read where
- * they lie, a vector of neighbours at a time, in lines of at least 4 positions whose neighbours are adjacent in the source
- * too. The last vector of a line reaches back over the one before it, so a line needs no tail.
+ * Convolution without gathering, for groups with as few output channels as a depthwise layer has. Windows are read
+ * where they lie, a vector of neighbours at a time, in lines of at least 4 positions whose neighbours are adjacent in
+ * the source too. The last vector of a line reaches back over the one before it, so a line needs no tail.
  */
 import { mulAdd } from "./simd";
 
@@ -13,9 +13,9 @@ function vectorsOf(width: i32): i32 {
 }
 
 /**
- * Writes where each vector of a plane starts in the source and in the plane, in bytes, and returns how many there are: a
- * multiple of 4, for the last one is repeated. The plane has depth × height lines of `width` positions, whose steps in
- * the source are in bytes too.
+ * Writes where each vector of a plane starts in the source and in the plane, in bytes, and returns how many there are:
+ * a multiple of 4, for the last one is repeated. The plane has depth × height lines of `width` positions, whose steps
+ * in the source are in bytes too.
  */
 export function fillVectors(depth: i32, height: i32, width: i32, step0: i32, step1: i32, to: usize): i32 {
   const start = to;
@@ -38,11 +38,11 @@ export function fillVectors(depth: i32, height: i32, width: i32, step0: i32, ste
 /**
  * `rows` output channels at `count` vectors, as `fillVectors` finds them:
  *
- *     to[i][j] = (…(bias[i] + a[i][0]·s[0][j]) + …) + a[i][steps-1]·s[steps-1][j],  s[k][j] = source at j's place + stepOffset[k]
+ *     to[i][j] = (…((bias[i] + a[i][0]·s[0][j]) + a[i][1]·s[1][j]) + …) + a[i][steps-1]·s[steps-1][j]
  *
- * in exactly this order, each step one `mulAdd`. `a` has rows of `steps` floats, the planes of `to` are `plane` bytes
- * apart; bias may be 0 for none. Reads and writes exactly these elements, some twice. Four vectors at a time hide the
- * latency of a step.
+ * where s[k][j] is the element of the source at j's place + stepOffset[k], in exactly this order, each step one
+ * `mulAdd`. `a` has rows of `steps` floats, the planes of `to` are `plane` bytes apart; bias may be 0 for none. Reads
+ * and writes exactly these elements, some twice. Four vectors at a time hide the latency of a step.
  */
 export function sumNeighbours(
   rows: i32,
@@ -94,9 +94,9 @@ function addProduct(at: usize, y: v128, mask: v128, sum: v128): v128 {
 }
 
 /**
- * For each of `rows` steps k, adds the products of `y` (lines of `width` floats, one after the other) and of what step k
- * meets, position by position in rising order, to the four sums at sums + 16·k: position j of a line to lane j mod 4, but
- * the last width mod 4 positions to the last lanes. Each addition is one `mulAdd`. Reads exactly these elements.
+ * For each of `rows` steps k, adds the products of `y` (lines of `width` floats, one after the other) and of what step
+ * k meets, position by position in rising order, to the four sums at sums + 16·k: position j of a line to lane j mod 4,
+ * but the last width mod 4 positions to the last lanes. Each addition is one `mulAdd`. Reads exactly these elements.
  */
 export function sumProducts(
   rows: i32,

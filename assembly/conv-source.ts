@@ -7,8 +7,8 @@
  * whatever the stride, dilation, padding and number of dimensions. (Tables of pointers in the place of copies of the
  * image are due to Dukhan, "The Indirect Convolution Algorithm", 2019.)
  *
- * Where the image is computed, a tap meets only every stride-th element of it: the elements form stride³ phases, each of
- * which is a convolution with stride 1 of the taps that meet it. Otherwise there is one phase.
+ * Where the image is computed, a tap meets only every stride-th element of it: the elements form stride³ phases, each
+ * of which is a convolution with stride 1 of the taps that meet it. Otherwise there is one phase.
  */
 import { readsBefore, readsBehind } from "../src/conv-workspace";
 import { ConvField, ConvMode } from "../src/isa";
@@ -21,6 +21,11 @@ const APART: i32 = i32.MIN_VALUE;
 
 function computesImage(pc: usize): bool {
   return word(pc, ConvField.Mode) === ConvMode.Image;
+}
+
+/** Bytes of a part of the workspace that holds so many floats: whole vectors. */
+export function wholeVectors(floats: i32): usize {
+  return (<usize>((floats + 3) & ~3)) << 2;
 }
 
 /** Size of the source in dimension `d`. */
@@ -63,6 +68,16 @@ function paddedSize(pc: usize, d: i32): i32 {
   return before(pc, d) + sourceSize(pc, d) + behind(pc, d);
 }
 
+/** Elements of the kernel. */
+export function tapCount(pc: usize): i32 {
+  return word(pc, ConvField.KernelSize) * word(pc, ConvField.KernelSize + 1) * word(pc, ConvField.KernelSize + 2);
+}
+
+/** Elements of the plane that positions count through. */
+export function positionCount(pc: usize): i32 {
+  return planeSize(pc, 0) * planeSize(pc, 1) * planeSize(pc, 2);
+}
+
 /** Elements of a plane of the source. */
 export function sourcePlane(pc: usize): i32 {
   return sourceSize(pc, 0) * sourceSize(pc, 1) * sourceSize(pc, 2);
@@ -95,40 +110,55 @@ export function padPlanes(pc: usize, channels: i32, from: usize, to: usize): voi
   }
 }
 
-/** Phases in dimension `d`. */
-export function phasesOf(pc: usize, d: i32): i32 {
+/** How many phases there are along dimension `d`. */
+function phasesAlong(pc: usize, d: i32): i32 {
   return computesImage(pc) ? word(pc, ConvField.Stride + d) : 1;
+}
+
+/** How many phases there are; they are numbered row-major. */
+export function phaseCount(pc: usize): i32 {
+  return phasesAlong(pc, 0) * phasesAlong(pc, 1) * phasesAlong(pc, 2);
+}
+
+/** The first position of phase `phase` in dimension `d`. */
+export function phaseStart(pc: usize, d: i32, phase: i32): i32 {
+  for (let inner = 2; inner > d; inner--) phase /= phasesAlong(pc, inner);
+  return phase % phasesAlong(pc, d);
 }
 
 /** Positions of phase `phase` in dimension `d`. */
 export function phaseSize(pc: usize, d: i32, phase: i32): i32 {
-  const phases = phasesOf(pc, d);
-  return (planeSize(pc, d) - phase + phases - 1) / phases;
+  const phases = phasesAlong(pc, d);
+  return (planeSize(pc, d) - phaseStart(pc, d, phase) + phases - 1) / phases;
 }
 
-/** Where in the padded source tap `tap` of dimension `d` meets the first position of `phase`, or `APART`. */
+/** Where in the padded source tap `tap` of dimension `d` meets the first position of phase `phase`, or `APART`. */
 function tapShift(pc: usize, d: i32, phase: i32, tap: i32): i32 {
   const reach = tap * word(pc, ConvField.Dilation + d) - word(pc, ConvField.Padding + d);
   if (!computesImage(pc)) return before(pc, d) + reach;
   const stride = word(pc, ConvField.Stride + d);
-  const distance = phase - reach;
+  const distance = phaseStart(pc, d, phase) - reach;
   return distance % stride === 0 ? before(pc, d) + distance / stride : APART;
 }
 
-/** Taps that meet `phase` in dimension `d`. */
-export function tapsMeeting(pc: usize, d: i32, phase: i32): i32 {
-  let count = 0;
-  for (let tap = 0; tap < word(pc, ConvField.KernelSize + d); tap++) {
-    if (tapShift(pc, d, phase, tap) !== APART) count++;
+/** Taps that meet phase `phase`. */
+export function tapsMeeting(pc: usize, phase: i32): i32 {
+  let product = 1;
+  for (let d = 0; d < 3; d++) {
+    let count = 0;
+    for (let tap = 0; tap < word(pc, ConvField.KernelSize + d); tap++) {
+      if (tapShift(pc, d, phase, tap) !== APART) count++;
+    }
+    product *= count;
   }
-  return count;
+  return product;
 }
 
 /**
  * Writes the offsets of the steps of a sum over channels and the taps that meet the phase, both rising, and returns
  * where they end; or for 1 channel and `tapNumbers`, the taps' numbers in the kernel.
  */
-export function fillSteps(pc: usize, channels: i32, phase0: i32, phase1: i32, phase2: i32, to: usize, tapNumbers: bool): usize {
+export function fillSteps(pc: usize, channels: i32, phase: i32, to: usize, tapNumbers: bool): usize {
   const row = paddedSize(pc, 2);
   const slice = row * paddedSize(pc, 1);
   const plane = slice * paddedSize(pc, 0);
@@ -136,13 +166,13 @@ export function fillSteps(pc: usize, channels: i32, phase0: i32, phase1: i32, ph
   const width = word(pc, ConvField.KernelSize + 2);
   for (let c = 0; c < channels; c++) {
     for (let z = 0; z < word(pc, ConvField.KernelSize); z++) {
-      const shift0 = tapShift(pc, 0, phase0, z);
+      const shift0 = tapShift(pc, 0, phase, z);
       if (shift0 === APART) continue;
       for (let y = 0; y < height; y++) {
-        const shift1 = tapShift(pc, 1, phase1, y);
+        const shift1 = tapShift(pc, 1, phase, y);
         if (shift1 === APART) continue;
         for (let x = 0; x < width; x++) {
-          const shift2 = tapShift(pc, 2, phase2, x);
+          const shift2 = tapShift(pc, 2, phase, x);
           if (shift2 === APART) continue;
           const offset = c * plane + shift0 * slice + shift1 * row + shift2;
           store<i32>(to, tapNumbers ? (z * height + y) * width + x : offset << 2);
@@ -250,8 +280,8 @@ export function gatherSource(
     } else if (second - first === 8 && third - first === 16 && fourth - first === 24) {
       for (let i = steps; i > 0; i--) {
         const p = at + <usize>load<u32>(k);
-        const pair = v128.load(p);
-        v128.store(row, i8x16.shuffle(pair, v128.load(p, 12), 0, 1, 2, 3, 8, 9, 10, 11, 20, 21, 22, 23, 28, 29, 30, 31));
+        const v = v128.load(p);
+        v128.store(row, i8x16.shuffle(v, v128.load(p, 12), 0, 1, 2, 3, 8, 9, 10, 11, 20, 21, 22, 23, 28, 29, 30, 31));
         k += 4;
         row += toRow;
       }
@@ -288,11 +318,6 @@ export function gatherSource(
 /** Zeros for `channels` padded planes, between whose borders `padPlanes` will copy. */
 export function clearPadded(pc: usize, channels: i32, to: usize): void {
   clear(to, <usize>((channels * paddedPlane(pc) + 3) & ~3) << 2);
-}
-
-/** Bytes of a part of the workspace that holds so many floats: whole vectors. */
-export function wholeVectors(floats: i32): usize {
-  return (<usize>((floats + 3) & ~3)) << 2;
 }
 
 /** `channels` planes of group `item` of the tensor at `from`, copied to `padded` where more than the planes is read. */

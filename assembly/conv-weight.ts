@@ -1,7 +1,7 @@
 /**
- * The gradient of a convolution's weight: image times output, summed over the batch and all positions. Each element is one
- * sum in rising order of (batch, position); but in groups of at most `ConvBlock.DirectRows` output channels, with lines of
- * at least 4 neighbours, it is four such sums that are added in the end (see `sumProducts`).
+ * The gradient of a convolution's weight: image times output, summed over the batch and all positions. Each element is
+ * one sum in rising order of (batch, position); but in groups of at most `ConvBlock.DirectRows` output channels, with
+ * lines of at least 4 neighbours, it is four such sums that are added in the end (see `sumProducts`).
  */
 import { ConvBlock } from "../src/conv-workspace";
 import { ConvField } from "../src/isa";
@@ -16,6 +16,7 @@ import {
   positionStep,
   sourceOf,
   sourcePlane,
+  tapCount,
   wholeVectors,
 } from "./conv-source";
 import { evenDepth, multiplyBlock, packPanels, unitsOf } from "./gemm";
@@ -76,8 +77,22 @@ function sumOverBatch(
           const c = sums + cRow * <usize>(i - start) + ((<usize>j) << 2);
           const begun = n > 0 || k > 0;
           multiplyBlock(
-            rows, columns, depth, rowsPacked, packedRow, 4, false, panels, 0, tail,
-            begun ? c : seeds, begun ? cRow : 0, begun ? 4 : 0, c, cRow, tile,
+            rows,
+            columns,
+            depth,
+            rowsPacked,
+            packedRow,
+            4,
+            false,
+            panels,
+            0,
+            tail,
+            begun ? c : seeds,
+            begun ? cRow : 0,
+            begun ? 4 : 0,
+            c,
+            cRow,
+            tile,
           );
         }
       }
@@ -139,9 +154,7 @@ export function weightGradient(pc: usize, thread: i32, threads: i32): void {
   const groups = word(pc, ConvField.Groups);
   const channels = word(pc, ConvField.ImageChannels);
   const outputs = word(pc, ConvField.OutputChannels);
-  const taps =
-    word(pc, ConvField.KernelSize) * word(pc, ConvField.KernelSize + 1) * word(pc, ConvField.KernelSize + 2);
-  const depth = channels * taps;
+  const depth = channels * tapCount(pc);
   const units = unitsOf(depth, UNIT);
   let unit = shareStart(groups * units, thread, threads);
   const end = shareStart(groups * units, thread + 1, threads);
@@ -154,7 +167,7 @@ export function weightGradient(pc: usize, thread: i32, threads: i32): void {
   const sumsRow = outputs <= ConvBlock.DirectRows ? (<usize>outputs) << 4 : wholeVectors(outputs);
   const rest = sums + sumsRow * <usize>depth;
   const direct = outputs <= ConvBlock.DirectRows && positionStep(pc, 2) === 4 && planeSize(pc, 2) >= 4;
-  fillSteps(pc, channels, 0, 0, 0, steps, false);
+  fillSteps(pc, channels, 0, steps, false);
   if (isPadded) clearPadded(pc, channels, padded);
   while (unit < end) {
     const group = unit / units;

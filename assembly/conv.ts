@@ -2,9 +2,11 @@
  * Convolution by implicit GEMM: blocks of the matrix of windows are gathered straight from the source into panels and
  * multiplied by the loops of Gemm; that matrix is never in memory.
  *
- * Contract: every element is one sum over (channel, tap) in rising order from the seed bias or 0, each step one `mulAdd`
- * (see `gemm-kernel.ts`); of a weight, see `conv-weight.ts`. So its bits depend on nothing but values and sizes. What lies outside of the image counts as zeros: 0·∞ gives NaN. Buffers are contiguous; they are read
- * and written exactly, and the computed one overlaps no other. All sizes are at least 1, but that of the batch may be 0.
+ * Contract: every element is one sum over (channel, tap) in rising order from the seed bias or 0, each step one
+ * `mulAdd` (see `gemm-kernel.ts`); for a weight, see `conv-weight.ts`. So its bits depend on nothing but values and
+ * sizes. What lies outside of the image counts as zeros: 0·∞ gives NaN. NaN and infinities propagate. Buffers are
+ * contiguous; they are read and written exactly, and the computed one overlaps no other. All sizes are at least 1, but
+ * that of the batch may be 0.
  *
  * Threads take channels of single planes and need nothing from one another: each gathers for itself. An epilogue runs
  * on a thread's channels of a plane as soon as they are finished.
@@ -18,17 +20,20 @@ import {
   fillSteps,
   gatherSource,
   paddedPlane,
+  phaseCount,
   phaseSize,
-  phasesOf,
+  phaseStart,
   planeSize,
+  positionCount,
   positionStep,
   sourceOf,
   sourcePlane,
+  tapCount,
   tapsMeeting,
   wholeVectors,
 } from "./conv-source";
-import { elementwiseRange } from "./elementwise";
 import { weightGradient } from "./conv-weight";
+import { elementwiseRange } from "./elementwise";
 import { evenDepth, multiplyBlock, panelWidth, unitsOf } from "./gemm";
 import { clear } from "./gemm-pack";
 import { address, flagsOf, lengthOf, shareStart, word } from "./word";
@@ -65,38 +70,36 @@ function fillSeeds(rows: i32, bias: usize, to: usize): void {
 }
 
 /**
- * The weights of one group as the matrices that compute the image: for each phase [image channel][output channel, tap
- * that meets it], in the order in which `imageAndOutput` walks through phases.
+ * The weights of one group as the matrices that compute the image: for each phase, [image channel][output channel, tap
+ * that meets it]. The taps' numbers go to `taps` for the while.
  */
 function packWeights(pc: usize, weight: usize, taps: usize, to: usize): void {
   const rows = word(pc, ConvField.ImageChannels);
   const channels = word(pc, ConvField.OutputChannels);
-  const kernel =
-    word(pc, ConvField.KernelSize) * word(pc, ConvField.KernelSize + 1) * word(pc, ConvField.KernelSize + 2);
-  for (let phase0 = 0; phase0 < phasesOf(pc, 0); phase0++) {
-    for (let phase1 = 0; phase1 < phasesOf(pc, 1); phase1++) {
-      for (let phase2 = 0; phase2 < phasesOf(pc, 2); phase2++) {
-        const end = fillSteps(pc, 1, phase0, phase1, phase2, taps, true);
-        for (let i = 0; i < rows; i++) {
-          for (let c = 0; c < channels; c++) {
-            const from = weight + ((<usize>((c * rows + i) * kernel)) << 2);
-            for (let tap = taps; tap < end; tap += 4) {
-              store<f32>(to, load<f32>(from + ((<usize>load<u32>(tap)) << 2)));
-              to += 4;
-            }
-          }
+  const kernel = tapCount(pc);
+  for (let phase = 0; phase < phaseCount(pc); phase++) {
+    const end = fillSteps(pc, 1, phase, taps, true);
+    for (let i = 0; i < rows; i++) {
+      for (let c = 0; c < channels; c++) {
+        const from = weight + ((<usize>((c * rows + i) * kernel)) << 2);
+        for (let tap = taps; tap < end; tap += 4) {
+          store<f32>(to, load<f32>(from + ((<usize>load<u32>(tap)) << 2)));
+          to += 4;
         }
       }
     }
   }
 }
 
+/** The offsets of the steps of every phase, one after the other. */
+function fillAllSteps(pc: usize, channels: i32, to: usize): void {
+  for (let phase = 0; phase < phaseCount(pc); phase++) to = fillSteps(pc, channels, phase, to, false);
+}
+
 /** Writes rows of finished elements, adjacent in `from`, to where positions from number `first` on are in planes. */
 function scatterPhase(
   pc: usize,
-  phase0: i32,
-  phase1: i32,
-  phase2: i32,
+  phase: i32,
   first: i32,
   columns: i32,
   rows: i32,
@@ -109,18 +112,18 @@ function scatterPhase(
   const stride0 = word(pc, ConvField.Stride);
   const stride1 = word(pc, ConvField.Stride + 1);
   const stride2 = word(pc, ConvField.Stride + 2);
-  const height = phaseSize(pc, 1, phase1);
   fillPositions(
     first,
     columns,
-    height,
-    phaseSize(pc, 2, phase2),
+    phaseSize(pc, 1, phase),
+    phaseSize(pc, 2, phase),
     (stride0 * slice) << 2,
     (stride1 * width) << 2,
     stride2 << 2,
     offsets,
   );
-  to += (<usize>(phase0 * slice + phase1 * width + phase2)) << 2;
+  const start = phaseStart(pc, 0, phase) * slice + phaseStart(pc, 1, phase) * width + phaseStart(pc, 2, phase);
+  to += (<usize>start) << 2;
   const plane = (<usize>(planeSize(pc, 0) * slice)) << 2;
   for (let i = 0; i < rows; i++) {
     for (let j: usize = 0; j < (<usize>columns) << 2; j += 4) {
@@ -132,11 +135,9 @@ function scatterPhase(
 }
 
 /** `rows` channels of one phase of one plane; a `matrix` row has `depth` weights. */
-function phase(
+function sumPhase(
   pc: usize,
-  phase0: i32,
-  phase1: i32,
-  phase2: i32,
+  phase: i32,
   rows: i32,
   depth: i32,
   matrix: usize,
@@ -146,15 +147,14 @@ function phase(
   target: usize,
   workspace: usize,
 ): void {
-  const height = phaseSize(pc, 1, phase1);
-  const width = phaseSize(pc, 2, phase2);
-  const lines = phaseSize(pc, 0, phase0) * height;
-  const positions = lines * width;
+  const height = phaseSize(pc, 1, phase);
+  const width = phaseSize(pc, 2, phase);
+  const positions = phaseSize(pc, 0, phase) * height * width;
   if (positions === 0) return;
   const step0 = positionStep(pc, 0);
   const step1 = positionStep(pc, 1);
   const step2 = positionStep(pc, 2);
-  const plane = (<usize>(planeSize(pc, 0) * planeSize(pc, 1) * planeSize(pc, 2))) << 2;
+  const plane = (<usize>positionCount(pc)) << 2;
   const whole = plane === (<usize>positions) << 2;
 
   const offsets = workspace;
@@ -184,40 +184,27 @@ function phase(
         const seedRow: usize = k === 0 ? <usize>(ConvBlock.Seed << 2) : cRow;
         const seedColumn: usize = k === 0 ? 0 : 4;
         multiplyBlock(
-          high, columns, deep, a, aRow, 4, false, panels, 0, tail, seed, seedRow, seedColumn, ci, cRow, tile,
+          high,
+          columns,
+          deep,
+          a,
+          aRow,
+          4,
+          false,
+          panels,
+          0,
+          tail,
+          seed,
+          seedRow,
+          seedColumn,
+          ci,
+          cRow,
+          tile,
         );
       }
       k += blockDepth;
     } while (k < depth);
-    if (!whole) scatterPhase(pc, phase0, phase1, phase2, j, columns, rows, staged, target, offsets);
-  }
-}
-
-/** All phases of `rows` channels from number `row` of one plane. */
-function phases(
-  pc: usize,
-  row: i32,
-  rows: i32,
-  allRows: i32,
-  channels: i32,
-  matrix: usize,
-  bias: usize,
-  steps: usize,
-  source: usize,
-  target: usize,
-  workspace: usize,
-): void {
-  for (let phase0 = 0; phase0 < phasesOf(pc, 0); phase0++) {
-    for (let phase1 = 0; phase1 < phasesOf(pc, 1); phase1++) {
-      for (let phase2 = 0; phase2 < phasesOf(pc, 2); phase2++) {
-        const taps = tapsMeeting(pc, 0, phase0) * tapsMeeting(pc, 1, phase1) * tapsMeeting(pc, 2, phase2);
-        const depth = channels * taps;
-        const first = matrix + ((<usize>(row * depth)) << 2);
-        phase(pc, phase0, phase1, phase2, rows, depth, first, bias, steps, source, target, workspace);
-        steps += (<usize>depth) << 2;
-        matrix += (<usize>(allRows * depth)) << 2;
-      }
-    }
+    if (!whole) scatterPhase(pc, phase, j, columns, rows, staged, target, offsets);
   }
 }
 
@@ -230,10 +217,8 @@ function imageOrOutput(pc: usize, scratch: usize, thread: i32, threads: i32): vo
   const channels = word(pc, image ? ConvField.OutputChannels : ConvField.ImageChannels);
   const from = address(pc, image ? ConvField.Output : ConvField.Image);
   const to = address(pc, image ? ConvField.Image : ConvField.Output);
-  const taps =
-    word(pc, ConvField.KernelSize) * word(pc, ConvField.KernelSize + 1) * word(pc, ConvField.KernelSize + 2);
-  const depth = channels * taps;
-  const plane = planeSize(pc, 0) * planeSize(pc, 1) * planeSize(pc, 2);
+  const depth = channels * tapCount(pc);
+  const plane = positionCount(pc);
   const units = unitsOf(rows, UNIT);
   let unit = shareStart(groups * batch * units, thread, threads);
   const end = shareStart(groups * batch * units, thread + 1, threads);
@@ -247,9 +232,9 @@ function imageOrOutput(pc: usize, scratch: usize, thread: i32, threads: i32): vo
   let packedGroup = -1;
   if (isPadded) clearPadded(pc, channels, padded);
   // Lines of neighbours are read where they lie, if there are few channels to share what is gathered.
-  const inPhases = phasesOf(pc, 0) * phasesOf(pc, 1) * phasesOf(pc, 2) > 1;
   const width = planeSize(pc, 2);
-  const isDirect = rows <= ConvBlock.DirectRows && !inPhases && positionStep(pc, 2) === 4 && width >= 4;
+  const areAdjacent = phaseCount(pc) === 1 && positionStep(pc, 2) === 4 && width >= 4;
+  const isDirect = rows <= ConvBlock.DirectRows && areAdjacent;
   let vectors = 0;
   if (isDirect) {
     vectors = fillVectors(planeSize(pc, 0), planeSize(pc, 1), width, positionStep(pc, 0), positionStep(pc, 1), rest);
@@ -265,7 +250,6 @@ function imageOrOutput(pc: usize, scratch: usize, thread: i32, threads: i32): vo
     const count = min(rows, last * UNIT) - row;
     let matrix = address(pc, ConvField.Weight) + ((<usize>(group * rows * depth)) << 2);
     if (group !== packedGroup) {
-      // Taps' numbers, which are needed no longer than this, stand where the steps will.
       if (image) packWeights(pc, matrix, steps, packed);
       if (image || packedGroup < 0) fillAllSteps(pc, channels, steps);
       packedGroup = group;
@@ -281,21 +265,17 @@ function imageOrOutput(pc: usize, scratch: usize, thread: i32, threads: i32): vo
       const first = matrix + ((<usize>(row * depth)) << 2);
       sumNeighbours(count, depth, first, bias, steps, vectors, rest, source, target, (<usize>plane) << 2);
     } else {
-      phases(pc, row, count, rows, channels, matrix, bias, steps, source, target, rest);
+      let offsets = steps;
+      for (let phase = 0; phase < phaseCount(pc); phase++) {
+        const deep = channels * tapsMeeting(pc, phase);
+        const first = matrix + ((<usize>(row * deep)) << 2);
+        sumPhase(pc, phase, count, deep, first, bias, offsets, source, target, rest);
+        offsets += (<usize>deep) << 2;
+        matrix += (<usize>(rows * deep)) << 2;
+      }
     }
     if (flagsOf(pc) & Flag.Epilogue) elementwiseRange(pc + lengthOf(pc), scratch, start, start + count * plane);
     unit += last - first;
-  }
-}
-
-/** The offsets of the steps of every phase, one after the other. */
-function fillAllSteps(pc: usize, channels: i32, to: usize): void {
-  for (let phase0 = 0; phase0 < phasesOf(pc, 0); phase0++) {
-    for (let phase1 = 0; phase1 < phasesOf(pc, 1); phase1++) {
-      for (let phase2 = 0; phase2 < phasesOf(pc, 2); phase2++) {
-        to = fillSteps(pc, channels, phase0, phase1, phase2, to, false);
-      }
-    }
   }
 }
 

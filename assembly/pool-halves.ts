@@ -1,8 +1,8 @@
 /**
  * The pooling that most networks do: the largest of each 2×2 elements, and its gradient. Contracts as in `pool.ts`.
  *
- * Four windows at a time, two vectors of each of two lines. The last four windows of a line reach back over those before
- * them and write the same values again; lines of fewer than four windows are not for these loops.
+ * Four windows at a time, two vectors of each of two lines. The last four windows of a line reach back over those
+ * before them and write the same values again; lines of fewer than four windows are not for these loops.
  */
 
 /** The elements of a and b with even numbers. */

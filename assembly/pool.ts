@@ -96,8 +96,8 @@ function endInside(pc: usize): i32 {
 }
 
 /**
- * One line of the outputs' plane, number `y` of slice `z`; `out` is where the line starts. Inlined, so that a literal mode
- * makes a loop of its own.
+ * One line of the outputs' plane, number `y` of slice `z`; `out` is where the line starts. Inlined, so that a literal
+ * mode makes a loop of its own.
  */
 // @ts-ignore: decorator
 @inline

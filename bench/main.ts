@@ -9,9 +9,12 @@ import { writeFileSync } from "node:fs";
 import { cpus } from "node:os";
 import { parseArgs } from "node:util";
 import { conv } from "./conv.js";
+import { fused } from "./fused.js";
 import { matmul } from "./matmul.js";
 import { mlp } from "./mlp.js";
 import { operators } from "./operators.js";
+import { placement } from "./placement.js";
+import { recompute } from "./recompute.js";
 import { formatReport, type Report } from "./report.js";
 import { size } from "./size.js";
 import { startup } from "./startup.js";
@@ -22,7 +25,10 @@ const SUITES: Readonly<Record<string, () => Report | Promise<Report>>> = {
   matmul,
   conv,
   kernels: operators,
+  fused,
   mlp,
+  placement,
+  recompute,
   transforms,
   startup,
   size,

@@ -5,12 +5,12 @@ import { Linear, Sequential } from "../src/nn/layers.js";
 import { mseLoss } from "../src/ops/loss.js";
 import { manualSeed, rand } from "../src/ops/random.js";
 import { SGD } from "../src/optim/sgd.js";
-import { Runtime } from "../src/runtime/runtime.js";
 import { compile } from "../src/tensor/compile.js";
 import { init } from "../src/tensor/session.js";
 import "../src/tensor/methods.js";
 import { availableBuilds } from "./kernels.js";
 import { interleave, type Measured, median, medianRatio } from "./measure.js";
+import { programOf } from "./program.js";
 import type { Report, Row } from "./report.js";
 
 /** The step on tensors of its own, compiled and eager. */
@@ -29,20 +29,6 @@ function makeSteps(): { compiled: () => Tensor; eager: () => number } {
   };
   const compiled = compile(step);
   return { compiled: () => compiled(x, y), eager: () => step(x, y).item() };
-}
-
-/** What one call of `step` runs in Wasm, alone: the program as the call left it. */
-function programOf(step: () => unknown): () => void {
-  const { run } = Runtime.prototype;
-  let program: (() => void) | undefined;
-  Runtime.prototype.run = function (this: Runtime, address) {
-    program = () => run.call(this, address);
-    return run.call(this, address);
-  };
-  step();
-  Runtime.prototype.run = run;
-  if (program === undefined) throw new Error("the step ran no program");
-  return program;
 }
 
 /** V8 optimizes the many small functions of an eager step one by one, while it runs. */

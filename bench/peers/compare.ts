@@ -8,6 +8,8 @@ export interface Timing {
   readonly system: string;
   /** Milliseconds of a step: the median over the rounds. */
   readonly milliseconds: number;
+  /** The fastest round's: what a machine that does other things too disturbs least. */
+  readonly fastest: number;
   /** Half of the rounds are within this share of the median of each other (interquartile range over median). */
   readonly spread: number;
   /** How many times as long as lanegrad it took: the median over the rounds. */
@@ -83,6 +85,7 @@ export async function compare(workload: string, systems: readonly System[], roun
   const timings = ready.map(({ system, samples }) => ({
     system: system.name,
     milliseconds: median(samples),
+    fastest: Math.min(...samples),
     spread: (quantile(samples, 0.75) - quantile(samples, 0.25)) / median(samples),
     ratio: median(samples.map((ms, round) => ms / (own[round] ?? Number.NaN))),
     samples,
@@ -103,8 +106,8 @@ function textOf(milliseconds: number): string {
 /** A comparison in a few lines. */
 export function summary({ workload, timings, failures, disagreements }: Comparison): string {
   const times = timings.map(
-    ({ system, milliseconds, spread, ratio }) =>
-      `  ${system.padEnd(14)} ${textOf(milliseconds).padStart(9)}  ±${(50 * spread).toFixed(0).padStart(2)} %  ${ratio.toFixed(2).padStart(8)}×`,
+    ({ system, milliseconds, fastest, spread, ratio }) =>
+      `  ${system.padEnd(14)} ${textOf(milliseconds).padStart(9)}  ±${(50 * spread).toFixed(0).padStart(2)} %  fastest ${textOf(fastest).padStart(9)}  ${ratio.toFixed(2).padStart(8)}×`,
   );
   return [
     workload,

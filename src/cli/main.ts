@@ -7,6 +7,7 @@ import pc from "picocolors";
 import { ArenaError, ArgumentError, FormatError, ShapeError } from "../index.js";
 import { MODELS } from "../profile/models.js";
 import { layerSizes, positiveNumber, wholeNumber } from "./arguments.js";
+import { plan } from "./plan.js";
 import { predict } from "./predict.js";
 import { profile } from "./profile.js";
 import { train } from "./train.js";
@@ -67,6 +68,15 @@ program
   .addOption(build())
   .addOption(json("milliseconds, ceilings, phases, operators, instructions, …"))
   .action(profile);
+
+program
+  .command("plan")
+  .description("show what memory a training step takes, and what it computes again to fit a budget")
+  .addOption(new Option("--model <model>", "whose step to plan").choices(Object.keys(MODELS)).default("gpt"))
+  .option("--budget <size>", "what the arena may take, such as 64MB or 48MiB")
+  .option("--svg <file>", "write the map of the temporaries, steps × addresses, there")
+  .option("--json", "print the report as one line of JSON instead")
+  .action(plan);
 
 /** Errors about what the user gave rather than a fault of the program: their messages say all there is to say. */
 const expected = [FormatError, ArgumentError, ShapeError, ArenaError];

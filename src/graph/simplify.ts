@@ -26,10 +26,19 @@ export function simplify(roots: readonly Node[]): Node[] {
       : (handedThrough(node, inputs) ?? folded(node, inputs) ?? rebuilt(node, inputs));
     const key = keyOf(candidate);
     const equal = key === null ? undefined : known.get(key);
+    if (candidate !== node && candidate.inputs.length > 0 && !inputs.includes(candidate))
+      inheritRegion(candidate, node);
+    // A value that a checkpoint returns is kept, also where an equal one was made within.
+    if (equal !== undefined && node.region !== node.holder) equal.holder = node.holder;
     replacement[i] = equal ?? candidate;
     if (key !== null && equal === undefined) known.set(key, candidate);
   }
   return roots.map((root) => replacement[root.index] as Node);
+}
+
+function inheritRegion(copy: Node, node: Node): void {
+  copy.region = node.region;
+  copy.holder = node.holder;
 }
 
 /** The input that `node` equals, if it is known to equal one. */

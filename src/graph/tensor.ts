@@ -33,6 +33,12 @@ export interface Scope {
   addGuard(holds: () => boolean): void;
 }
 
+/** The values that one call of `checkpoint` makes: they are not kept for the backward pass. */
+export interface Region {
+  /** The call that it is within. */
+  readonly parent: Region | null;
+}
+
 let nextId = 0;
 
 /** A value of the graph: an operator, its inputs and what is known of the result. */
@@ -49,6 +55,10 @@ export class Node implements Aval {
   storage: Storage | null = null;
   /** Whether something besides its tensor refers to this resident node, so that its value must outlive an update. */
   shared = false;
+  /** The region that the node was made in. */
+  region: Region | null = mode.region;
+  /** The region at whose end its value is given up: that of its making, or one around it that the value was returned to. */
+  holder: Region | null = mode.region;
   /** Numbering during a walk over the graph; valid while `walk` is that walk's number. */
   walk = 0;
   index = 0;
@@ -75,6 +85,8 @@ export function newWalk(): number {
 export const mode = {
   scope: null as Scope | null,
   gradEnabled: true,
+  /** The innermost `checkpoint` that is running. */
+  region: null as Region | null,
 };
 
 /** Eager state that is waiting to be computed. */

@@ -9,8 +9,8 @@ import { add } from "./arithmetic.js";
 import { type OperatorTable, perInput, readView } from "./define.js";
 import { wholeNumbers } from "./helpers.js";
 import { indexSelect } from "./indexing.js";
+import { cat } from "./join.js";
 import {
-  cat,
   expand,
   flatten,
   flip,

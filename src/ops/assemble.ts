@@ -7,7 +7,8 @@ import { atleast1d, atleast2d, atleast3d } from "./arrange.js";
 import type { OperatorTable } from "./define.js";
 import { wholeNumbers } from "./helpers.js";
 import { indexSelect } from "./indexing.js";
-import { cat, expand, narrow, reshape, split, stack } from "./movement.js";
+import { cat, split, stack } from "./join.js";
+import { expand, narrow, reshape } from "./movement.js";
 import { pad } from "./padding.js";
 
 // ── Joining ─────────────────────────────────────────────────────────────────────────────────────────────────────────

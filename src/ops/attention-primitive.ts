@@ -6,10 +6,13 @@ import { apply, type Tensor } from "../graph/tensor.js";
 import { permuteView } from "../graph/view.js";
 import { Flag, Opcode } from "../isa.js";
 import { add, mul, sub, where } from "./arithmetic.js";
+import { batchAsItems } from "./batching.js";
 import { lowerTriangle } from "./helpers.js";
+import { cat } from "./join.js";
 import { matmul } from "./matmul.js";
 import { narrow, permute, reshape, transpose } from "./movement.js";
 import { sum } from "./reduction.js";
+import { floatBits } from "./rows.js";
 import { rowSoftmax } from "./softmax-rows.js";
 
 interface AttentionAttrs {
@@ -44,13 +47,12 @@ function emitAttention(context: KernelContext<AttentionAttrs>, out: Operand, gra
   const workspace = context.workspace(bytes);
   const reads = gradient === null ? [query, key, value] : [query, key, value, gradient];
   const strided = reads.flatMap((x) => [x, ...x.strides]);
-  const bits = new Int32Array(Float32Array.of(scale).buffer)[0] as number;
   context.emit(
     Opcode.Attention,
     Flag.None,
     [
       ...[out, ...strided, ...(gradient === null ? [0, 0, 0, 0, 0] : [])],
-      ...[batch, heads, queries, keys, width, valueWidth, causal ? 1 : 0, bits, workspace, bytes],
+      ...[batch, heads, queries, keys, width, valueWidth, causal ? 1 : 0, floatBits(scale), workspace, bytes],
     ],
     { reads, writes: [out, workspace] },
   );
@@ -195,6 +197,19 @@ const attentionGradientPrimitive: Primitive<Tensor, AttentionAttrs> = {
     return result;
   },
   vjp: gradientRule,
+  batch({ inputs, attrs, size, spread }) {
+    const merged = inputs.map((_, i) => {
+      const [, items, ...rest] = spread(i).shape as [number, number, ...number[]];
+      return reshape(spread(i), size * items, rest);
+    });
+    const flat = apply(attentionGradientPrimitive, merged, attrs);
+    let start = 0;
+    const parts = merged.slice(0, 3).map(({ numel }) => {
+      start += numel;
+      return reshape(narrow(flat, 0, start - numel, numel), size, numel / size);
+    });
+    return cat(parts, 1);
+  },
   lowering: {
     kind: "kernel",
     lower: (context) => emitAttention(context, context.output(), swapped(context.input(3))),
@@ -238,6 +253,7 @@ const attentionPrimitive: Primitive<Tensor, AttentionAttrs> = {
     const flat = apply(attentionGradientPrimitive, [query, key, value, g], attrs);
     return takeApart(flat, query.shape, key.shape, value.shape)[i] as Tensor;
   },
+  batch: (context) => batchAsItems(attentionPrimitive, [0, 1, 2], context),
   lowering: {
     kind: "kernel",
     lower: (context) => emitAttention(context, context.output(), null),
@@ -254,5 +270,5 @@ const attentionPrimitive: Primitive<Tensor, AttentionAttrs> = {
  * @returns `[batch, heads, L, V]`, in memory `[batch, L, heads, V]`
  */
 export function headAttention(query: Tensor, key: Tensor, value: Tensor, scale: number, causal: boolean): Tensor {
-  return permute(apply(attentionPrimitive, [query, key, value], { scale, causal }), SWAP_HEADS);
+  return permute(apply(attentionPrimitive, [query, key, value], { scale: Math.fround(scale), causal }), SWAP_HEADS);
 }

@@ -9,7 +9,8 @@ import { logaddexp } from "./binary.js";
 import { to } from "./conversion.js";
 import { iota } from "./creation.js";
 import type { OperatorTable } from "./define.js";
-import { cat, expand, narrow, reshape } from "./movement.js";
+import { cat } from "./join.js";
+import { expand, narrow, reshape } from "./movement.js";
 import { sum } from "./reduction.js";
 
 /** Options of running totals. */

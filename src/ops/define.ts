@@ -19,8 +19,8 @@ export type Reduction = "none" | "mean" | "sum";
  * the operator table in the docs read.
  */
 export interface Operator {
-  // biome-ignore lint/suspicious/noExplicitAny: any function is an operator's
-  readonly fn: (...args: any[]) => unknown;
+  /** The function itself. Parameters of type `never` stand for any: a caller must say which arguments it has. */
+  readonly fn: (...args: never[]) => unknown;
   /** Names of the positional parameters, PyTorch's in camelCase; `...name` takes the rest. */
   readonly params: readonly string[];
   /** Names within the trailing options object. */

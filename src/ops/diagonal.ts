@@ -2,6 +2,7 @@
 import { ShapeError } from "../graph/errors.js";
 import type { Primitive, RefArray } from "../graph/primitive.js";
 import { checkShape, formatShape, normalizeDim, type Shape, sameShape, sizeOf } from "../graph/shape.js";
+import { constant } from "../graph/sources.js";
 import { apply, type Tensor } from "../graph/tensor.js";
 import { type Layout, wholeView } from "../graph/view.js";
 import { add, sub, where } from "./arithmetic.js";
@@ -160,12 +161,12 @@ function lowerMask(op: string, input: Tensor, offset: number): Tensor {
 
 /** The elements on and below a diagonal of the last two dimensions, and 0 above. */
 export function tril(input: Tensor, diagonal = 0): Tensor {
-  return where(lowerMask("tril", input, diagonal), input, 0);
+  return where(lowerMask("tril", input, diagonal), input, constant(0, [], input.dtype));
 }
 
 /** The elements on and above a diagonal of the last two dimensions, and 0 below. */
 export function triu(input: Tensor, diagonal = 0): Tensor {
-  return where(lowerMask("triu", input, diagonal - 1), 0, input);
+  return where(lowerMask("triu", input, diagonal - 1), constant(0, [], input.dtype), input);
 }
 
 /** The operators of this file. */

@@ -9,7 +9,8 @@ import { Flag, Opcode, ScatterOp } from "../isa.js";
 import { div, eq, mul, where } from "./arithmetic.js";
 import { to } from "./conversion.js";
 import { perInput, type Rule } from "./define.js";
-import { cat, expand, narrow, permute, reshape } from "./movement.js";
+import { cat } from "./join.js";
+import { expand, narrow, permute, reshape } from "./movement.js";
 
 /** Along which dimension an index selects. */
 export interface IndexAttrs {

@@ -17,6 +17,7 @@ import { embeddingBagOperators } from "./embedding-bag.js";
 import { gridSampleOperators } from "./grid-sample.js";
 import { indexingOperators } from "./indexing.js";
 import { interpolateOperators } from "./interpolate.js";
+import { joinOperators } from "./join.js";
 import { lossOperators } from "./loss.js";
 import { marginLossOperators } from "./margin-loss.js";
 import { matmulOperators } from "./matmul.js";
@@ -51,10 +52,28 @@ export * from "./embedding-bag.js";
 export * from "./grid-sample.js";
 export * from "./indexing.js";
 export * from "./interpolate.js";
+export * from "./join.js";
 export * from "./loss.js";
 export * from "./margin-loss.js";
 export * from "./matmul.js";
-export * from "./movement.js";
+export {
+  broadcastTensors,
+  broadcastTo,
+  expand,
+  expandAs,
+  flatten,
+  flip,
+  narrow,
+  permute,
+  reshape,
+  select,
+  slice,
+  squeeze,
+  t,
+  transpose,
+  unsqueeze,
+  view,
+} from "./movement.js";
 export * from "./norm.js";
 export * from "./padding.js";
 export * from "./pooling.js";
@@ -86,6 +105,7 @@ export const operators: OperatorTable = /* @__PURE__ */ Object.assign(
   binaryOperators,
   activationOperators,
   movementOperators,
+  joinOperators,
   paddingOperators,
   arrangeOperators,
   assembleOperators,

@@ -1,5 +1,5 @@
-/** Movement: the same elements in another shape or order. All but `cat` and `stack` are views and move nothing. */
-import { type DType, promote } from "../graph/dtype.js";
+/** Movement: the same elements in another shape or order, as views that move nothing. */
+import type { DType } from "../graph/dtype.js";
 import { ArgumentError, ShapeError } from "../graph/errors.js";
 import { knownValues } from "../graph/known.js";
 import type { Batch, Primitive, RefArray } from "../graph/primitive.js";
@@ -13,10 +13,8 @@ import {
   sameShape,
   sizeOf,
 } from "../graph/shape.js";
-import { constant } from "../graph/sources.js";
 import { apply, Tensor } from "../graph/tensor.js";
 import { expandView, type Layout, permuteView, reshapeView, sliceView, wholeView } from "../graph/view.js";
-import { to } from "./conversion.js";
 import { type OperatorTable, perInput, type Rule, readView } from "./define.js";
 
 // ── Views ───────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -289,7 +287,7 @@ export function flatten(input: Tensor, startDim = 0, endDim = -1): Tensor {
   return reshape(input, [...shape.slice(0, from), sizeOf(shape.slice(from, to + 1)), ...shape.slice(to + 1)]);
 }
 
-// ── Place and concatenate ─────────────────────────────────────────────────────────────────────────────────────────────
+// ── Place ─────────────────────────────────────────────────────────────────────────────────────────────
 
 /** Where within a dimension of what size. */
 export interface PlaceAttrs extends SliceAttrs {
@@ -340,148 +338,6 @@ export const placePrimitive: Primitive<Tensor, PlaceAttrs> = {
   flops: () => 0,
 };
 
-const catPrimitive: Primitive<Tensor, { dim: number }> = {
-  name: "cat",
-  infer(inputs, { dim }) {
-    const { shape, dtype } = inputs[0] as Tensor;
-    const total = inputs.reduce((sum, x) => sum + (x.shape[dim] as number), 0);
-    return {
-      shape: checkShape(
-        "cat",
-        shape.map((n, i) => (i === dim ? total : n)),
-      ),
-      dtype,
-    };
-  },
-  reference(inputs, out, { dim }) {
-    const inner = sizeOf(out.shape.slice(dim + 1));
-    const row = (out.shape[dim] as number) * inner;
-    const result = new Float64Array(sizeOf(out.shape));
-    let start = 0;
-    for (const x of inputs) {
-      const run = (x.shape[dim] as number) * inner;
-      for (let o = 0; o * run < x.data.length; o++)
-        result.set(x.data.subarray(o * run, (o + 1) * run), o * row + start);
-      start += run;
-    }
-    return result;
-  },
-  vjp: ({ g, inputs, attrs: { dim } }, i) => {
-    const start = inputs.slice(0, i).reduce((sum, x) => sum + (x.shape[dim] as number), 0);
-    return narrow(g, dim, start, (inputs[i] as Tensor).shape[dim] as number);
-  },
-  jvp: ({ tangents, inputs, attrs }) =>
-    apply(
-      catPrimitive,
-      tangents.map((x, i) => x ?? constant(0, (inputs[i] as Tensor).shape)),
-      attrs,
-    ),
-  batch: ({ inputs, spread, attrs: { dim } }) =>
-    apply(
-      catPrimitive,
-      inputs.map((_, i) => spread(i)),
-      { dim: dim + 1 },
-    ),
-  lowering: {
-    kind: "kernel",
-    lower(context) {
-      const { dim } = context.attrs;
-      const out = context.output();
-      let start = 0;
-      for (let i = 0; i < context.inputCount; i++) {
-        const source = context.input(i);
-        const count = source.shape[dim] as number;
-        context.copy({ ...out, ...sliceView(out, dim, start, count, 1) }, source);
-        start += count;
-      }
-    },
-  },
-  flops: () => 0,
-};
-
-/** Tensors joined along an existing dimension. Their other sizes must be equal; `[0]` tensors count for nothing. */
-export function cat(tensors: readonly Tensor[], dim = 0): Tensor {
-  if (!Array.isArray(tensors as unknown)) throw new ArgumentError("cat: expected a list of tensors");
-  for (const [i, x] of tensors.entries()) {
-    if (!(x instanceof Tensor)) throw new ArgumentError(`cat: element ${i} of the list is not a tensor`);
-    if (x.ndim === 0) throw new ShapeError(`cat: element ${i} is a scalar; use stack to join scalars`);
-  }
-  // PyTorch skips tensors of shape [0] whatever the rank of the others; people start loops with one.
-  const full = tensors.filter((x) => !sameShape(x.shape, [0]));
-  const first: Tensor | undefined = full[0] ?? tensors[0];
-  if (first === undefined) throw new ArgumentError("cat: expected a non-empty list of tensors");
-  const d = normalizeDim("cat", dim, first.ndim);
-  for (const x of full) {
-    if (x.ndim !== first.ndim || x.shape.some((n, i) => i !== d && n !== first.shape[i])) {
-      throw new ShapeError(
-        `cat: ${formatShape(x.shape)} does not join ${formatShape(first.shape)} along dimension ${d}: all other sizes must be equal`,
-      );
-    }
-  }
-  const dtype = tensors.reduce<DType>((a, x) => promote(a, x.dtype), first.dtype);
-  if (full.length <= 1) return to(first, dtype);
-  return apply(
-    catPrimitive,
-    full.map((x) => to(x, dtype)),
-    { dim: d },
-  );
-}
-
-/** Tensors of one shape joined along a new dimension. */
-export function stack(tensors: readonly Tensor[], dim = 0): Tensor {
-  const first = tensors[0];
-  if (first === undefined) throw new ArgumentError("stack: expected a non-empty list of tensors");
-  for (const x of tensors) {
-    if (!sameShape(x.shape, first.shape)) {
-      throw new ShapeError(`stack: shapes ${formatShape(first.shape)} and ${formatShape(x.shape)} differ`);
-    }
-  }
-  const d = normalizeDim("stack", dim, first.ndim + 1);
-  return cat(
-    tensors.map((x) => unsqueeze(x, d)),
-    d,
-  );
-}
-
-/** Cuts a dimension into pieces of `splitSize`, the last one perhaps smaller, or of the sizes in a list. */
-export function split(input: Tensor, splitSize: number | Shape, dim = 0): Tensor[] {
-  if (input.ndim === 0) throw new ShapeError("split: a scalar has no dimension to split");
-  const d = normalizeDim("split", dim, input.ndim);
-  const size = input.shape[d] as number;
-  if (typeof splitSize === "number" && !(splitSize > 0 || (splitSize === 0 && size === 0))) {
-    throw new ArgumentError(`split: splitSize must be above 0, not ${splitSize}`);
-  }
-  const sizes =
-    typeof splitSize === "number"
-      ? Array.from({ length: Math.max(1, Math.ceil(size / splitSize)) }, (_, i) =>
-          Math.min(splitSize, size - i * splitSize),
-        )
-      : splitSize;
-  if (sizes.reduce((a, b) => a + b, 0) !== size) {
-    throw new ShapeError(`split: sizes ${formatShape(sizes)} do not add up to dimension ${d}, which has ${size}`);
-  }
-  let start = 0;
-  return sizes.map((n) => {
-    start += n;
-    return narrow(input, d, start - n, n);
-  });
-}
-
-/** Cuts a dimension into at most `chunks` pieces of equal size, the last one perhaps smaller. */
-export function chunk(input: Tensor, chunks: number, dim = 0): Tensor[] {
-  if (!Number.isInteger(chunks) || chunks < 1)
-    throw new ArgumentError(`chunk: chunks must be 1 or more, not ${chunks}`);
-  const d = normalizeDim("chunk", dim, input.ndim);
-  return split(input, Math.max(1, Math.ceil((input.shape[d] as number) / chunks)), d);
-}
-
-/** The parts of a dimension, each without that dimension. */
-export function unbind(input: Tensor, dim = 0): Tensor[] {
-  if (input.ndim === 0) throw new ShapeError("unbind: a scalar has no dimension to take apart");
-  const d = normalizeDim("unbind", dim, input.ndim);
-  return Array.from({ length: input.shape[d] as number }, (_, i) => select(input, d, i));
-}
-
 /** The operators of this file. */
 export const movementOperators: OperatorTable = {
   reshape: {
@@ -508,13 +364,4 @@ export const movementOperators: OperatorTable = {
   squeeze: { fn: squeeze, params: ["input", "dim"], samples: ["f32[1,3,1]", "f32[1,3,1]; 0"] },
   unsqueeze: { fn: unsqueeze, params: ["input", "dim"], samples: ["f32[3,2]; 1", "f32[]; -1"] },
   flatten: { fn: flatten, params: ["input", "startDim", "endDim"], samples: ["f32[2,3,4]; 1", "f32[]"] },
-  cat: {
-    fn: cat,
-    params: ["tensors", "dim"],
-    samples: ['["f32[2,3]","f32[1,3]"]; 0', '["f32[2,3]","f32[2,2]","f32[2,0]"]; -1'],
-  },
-  stack: { fn: stack, params: ["tensors", "dim"], samples: ['["f32[2,3]","f32[2,3]"]; 1'] },
-  split: { fn: split, params: ["input", "splitSize", "dim"], samples: ["f32[5,2]; 2", "f32[5,2]; [1,4]; 0"] },
-  chunk: { fn: chunk, params: ["input", "chunks", "dim"], samples: ["f32[5,2]; 3"] },
-  unbind: { fn: unbind, params: ["input", "dim"], samples: ["f32[3,2]; 1"] },
 };

@@ -8,7 +8,8 @@ import { isContiguous } from "../graph/view.js";
 import { Flag, Opcode, ReduceOp, RowBlock, RowOp } from "../isa.js";
 import { add, mul, neg, sub } from "./arithmetic.js";
 import { perInput } from "./define.js";
-import { mean } from "./reduction.js";
+import { reshape } from "./movement.js";
+import { mean, sum } from "./reduction.js";
 import { dot, eachRow, emitRows } from "./rows.js";
 import { reciprocal, sqrt, square } from "./unary.js";
 
@@ -69,6 +70,12 @@ function norms(name: string, centered: boolean, ops: { norm: RowOp; gradient: Ro
       ({ g, inputs: [x], attrs }) => apply(weightPrimitive, [x as Tensor, g], attrs),
       ({ g }) => g,
     ),
+    batch({ batched, attrs, inputs, spread, aligned }) {
+      const x = spread(0);
+      if (!batched[1] && !batched[2]) return normalize(x, inputs[1] as Tensor, inputs[2] as Tensor, attrs);
+      const [, weight, bias] = aligned() as [Tensor, Tensor, Tensor];
+      return add(mul(normalize(x, ones(x), zeros(x), attrs), weight), bias);
+    },
     lowering: {
       kind: "kernel",
       lower(context) {
@@ -120,6 +127,12 @@ function norms(name: string, centered: boolean, ops: { norm: RowOp; gradient: Ro
       ({ g: h, inputs: [x, weight], attrs }) =>
         mul(weight as Tensor, gradient(x as Tensor, ones(x as Tensor), h, attrs)),
     ),
+    batch({ batched, attrs, inputs, spread, aligned }) {
+      const [x, g] = [spread(0), spread(2)];
+      if (!batched[1]) return gradient(x, inputs[1] as Tensor, g, attrs);
+      const [, weight] = aligned() as [Tensor, Tensor];
+      return gradient(x, ones(x), mul(g, weight), attrs);
+    },
     lowering: {
       kind: "kernel",
       lower(context) {
@@ -153,6 +166,11 @@ function norms(name: string, centered: boolean, ops: { norm: RowOp; gradient: Ro
       ({ g: h, inputs: [x, g], attrs }) => gradient(x as Tensor, h, g as Tensor, attrs),
       ({ g: h, inputs: [x], attrs }) => normalize(x as Tensor, h, zeros(x as Tensor), attrs),
     ),
+    batch({ attrs, size, spread }) {
+      const x = spread(0);
+      const terms = mul(normalize(x, ones(x), zeros(x), attrs), spread(1));
+      return sum(reshape(terms, size, -1, x.shape.at(-1) as number), 1);
+    },
     lowering: {
       kind: "kernel",
       lower(context) {

@@ -3,7 +3,8 @@ import { ArgumentError, ShapeError } from "../graph/errors.js";
 import { formatShape, type Shape } from "../graph/shape.js";
 import { apply, type Tensor } from "../graph/tensor.js";
 import type { OperatorTable } from "./define.js";
-import { cat, expand, flip, narrow, placePrimitive, slice } from "./movement.js";
+import { cat } from "./join.js";
+import { expand, flip, narrow, placePrimitive, slice } from "./movement.js";
 
 /** What stands outside of a padded tensor. */
 export type PadMode = "constant" | "reflect" | "replicate" | "circular";

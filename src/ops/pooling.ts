@@ -49,7 +49,13 @@ export interface AdaptiveMaxPoolOptions {
 }
 
 /** The result of a max-pool whose options are `O`. */
-type Pooled<O> = O extends { readonly returnIndices: true } ? ValuesAndIndices : Tensor;
+type Pooled<O> = O extends { readonly returnIndices: true }
+  ? ValuesAndIndices
+  : O extends { readonly returnIndices: false }
+    ? Tensor
+    : O extends { readonly returnIndices: boolean }
+      ? Tensor | ValuesAndIndices
+      : Tensor;
 
 function expectElements(op: string, input: Tensor, batch: Tensor): void {
   if (batch.shape.slice(1).includes(0)) {

@@ -10,6 +10,11 @@ import type { KernelContext, Operand } from "../graph/primitive.js";
 import { sizeOf } from "../graph/shape.js";
 import { Flag, Opcode, type RowOp } from "../isa.js";
 
+/** The word that holds an f32. */
+export function floatBits(value: number): number {
+  return new Int32Array(Float32Array.of(value).buffer)[0] as number;
+}
+
 /** What goes into a Rows instruction besides its sizes; what is not there is not read. */
 export interface RowOperands {
   readonly out: Operand;
@@ -27,13 +32,12 @@ export function emitRows(context: KernelContext<unknown>, op: RowOp, operands: R
   const { out, a, b, index, weight, bias, parameter = 0 } = operands;
   const length = a.shape.at(-1) as number;
   const stride = (x: Operand | undefined): number => (x === undefined || x.strides.every((s) => s === 0) ? 0 : 1);
-  const bits = new Int32Array(Float32Array.of(parameter).buffer)[0] as number;
   context.emit(
     Opcode.Rows,
     Flag.None,
     [
       ...[op, sizeOf(a.shape) / length, length, out, a, b ?? 0, index ?? 0],
-      ...[weight ?? 0, stride(weight), bias ?? 0, stride(bias), bits],
+      ...[weight ?? 0, stride(weight), bias ?? 0, stride(bias), floatBits(parameter)],
     ],
     { reads: [a, b, index, weight, bias].filter((x) => x !== undefined), writes: [out] },
   );

@@ -5,6 +5,7 @@ import { constant } from "../graph/sources.js";
 import { apply, type Tensor } from "../graph/tensor.js";
 import { RowOp } from "../isa.js";
 import { mul, neg, sub } from "./arithmetic.js";
+import { batchAsItems } from "./batching.js";
 import { perInput } from "./define.js";
 import { unsqueeze } from "./movement.js";
 import { sum } from "./reduction.js";
@@ -27,7 +28,7 @@ function rowwise(
   reference: (inputs: readonly Float64Array[]) => Float64Array,
   vjp: Vjp<Tensor, null>,
 ): Primitive<Tensor, null> {
-  return {
+  const primitive: Primitive<Tensor, null> = {
     name,
     infer: ([x]) => ({ shape: (x as Tensor).shape, dtype: "f32" }),
     reference(inputs, out) {
@@ -38,6 +39,12 @@ function rowwise(
       return result;
     },
     vjp,
+    batch: ({ inputs, spread }) =>
+      apply(
+        primitive,
+        inputs.map((_, i) => spread(i)),
+        null,
+      ),
     lowering: {
       kind: "kernel",
       lower(context) {
@@ -47,6 +54,7 @@ function rowwise(
     },
     flops: (_, out) => 5 * sizeOf(out.shape),
   };
+  return primitive;
 }
 
 /** Gradient of a softmax `y` from that of its result. */
@@ -156,6 +164,7 @@ const crossEntropyGradientPrimitive: Primitive<Tensor, CrossEntropyAttrs> = {
       return sum(mul(h, apply(crossEntropyGradientPrimitive, [x as Tensor, index as Tensor, ones], attrs)), 1);
     },
   ),
+  batch: (context) => batchAsItems(crossEntropyGradientPrimitive, [0, 1, 2], context),
   lowering: {
     kind: "kernel",
     checks: INDEX_CHECK,
@@ -193,6 +202,7 @@ const crossEntropyPrimitive: Primitive<Tensor, CrossEntropyAttrs> = {
       apply(crossEntropyGradientPrimitive, [x as Tensor, index as Tensor, g], attrs),
     null,
   ),
+  batch: (context) => batchAsItems(crossEntropyPrimitive, [0, 1], context),
   lowering: {
     kind: "kernel",
     checks: INDEX_CHECK,

@@ -12,7 +12,8 @@ import { iota } from "./creation.js";
 import { cummax } from "./cumulative.js";
 import type { OperatorTable } from "./define.js";
 import { gather, takeAlongDim, type ValuesAndIndices } from "./indexing.js";
-import { cat, expand, flip, narrow, reshape, select, stack } from "./movement.js";
+import { cat, stack } from "./join.js";
+import { expand, flip, narrow, reshape, select } from "./movement.js";
 import { pad } from "./padding.js";
 import { argmax, sum } from "./reduction.js";
 

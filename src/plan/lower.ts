@@ -7,6 +7,7 @@ import { isLeaf } from "../graph/walk.js";
 import { Flag, Layout, Opcode } from "../isa.js";
 import type { Buffer, PlanOperand, Region, Step } from "./buffer.js";
 import { encodeChain, operationsOf } from "./chain.js";
+import { originalOf } from "./copy.js";
 import type { Unit } from "./fuse.js";
 
 /** What a program must do with the values that it computes. */
@@ -27,6 +28,10 @@ export interface Lowered {
   readonly temporaries: Buffer[];
   /** Where each result is, row-major. */
   readonly results: PlanOperand[];
+  /** Where every value is, of those that reach memory. */
+  readonly values: ReadonlyMap<Node, PlanOperand>;
+  /** The number of the first step of each unit. */
+  readonly starts: readonly number[];
 }
 
 const NO_EPILOGUE: Epilogue = { bias: null, chain: false };
@@ -49,10 +54,14 @@ class Lowerer {
   }
 
   run(): Lowered {
-    for (const unit of this.units) this.lowerUnit(unit);
+    const starts: number[] = [];
+    for (const unit of this.units) {
+      starts.push(this.steps.length);
+      this.lowerUnit(unit);
+    }
     const results = this.targets.results.map((node) => this.resultOperand(node));
     this.copyUpdates();
-    return { steps: this.steps, temporaries: this.temporaries, results };
+    return { steps: this.steps, temporaries: this.temporaries, results, values: this.values, starts };
   }
 
   /** Nodes whose values must reach memory: roots, and what another unit reads. */
@@ -422,7 +431,7 @@ export function checks(units: readonly Unit[]): number[] {
     if (node === undefined || isLeaf(node)) return [];
     const { lowering } = node.primitive;
     if (lowering.kind !== "kernel" || lowering.checks === undefined) return [];
-    const key = `${node.inputs[lowering.checks.input]?.id}<${lowering.checks.size(node.inputs, node.attrs)}`;
+    const key = `${originalOf(node.inputs[lowering.checks.input] as Node).id}<${lowering.checks.size(node.inputs, node.attrs)}`;
     if (checked.has(key)) return [];
     checked.add(key);
     return [i];

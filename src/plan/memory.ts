@@ -1,7 +1,10 @@
 /** The memory report of a plan. */
+import { sizeOf } from "../graph/shape.js";
 import { Layout } from "../isa.js";
-import { liveBytes } from "./place.js";
-import { type Plan, stateBytes } from "./plan.js";
+import { peakOf } from "./place.js";
+import { type Plan, type State, stateBytes } from "./plan.js";
+import { flopsOf } from "./recompute-model.js";
+import { programBytes } from "./recompute-plan.js";
 
 /** What a compiled step needs, in bytes, known before anything runs. */
 export interface MemoryReport {
@@ -21,10 +24,31 @@ export interface MemoryReport {
   readonly programBytes: number;
   /** What every program shares: scratch memory. */
   readonly sharedBytes: number;
+  /** The step of the program at which most bytes are alive, and what it computes; -1 before the first. */
+  readonly peak: { readonly step: number; readonly operators: readonly string[] };
+  /** What is alive there: values by operator, and workspaces. */
+  readonly alive: readonly PlannedValue[];
+  /** Values that are computed again instead of being kept. */
+  readonly recomputed: readonly PlannedValue[];
+  /** Floating-point operations of the program, and of these how many compute something again. */
+  readonly flops: number;
+  readonly recomputedFlops: number;
+}
+
+/** A value in a program's memory. */
+export interface PlannedValue {
+  readonly operator: string;
+  readonly shape: readonly number[];
+  readonly bytes: number;
 }
 
 function aligned(bytes: number): number {
   return Math.max(Layout.Alignment, Math.ceil(bytes / Layout.Alignment) * Layout.Alignment);
+}
+
+/** Bytes that states take in the arena. */
+export function statesBytes(states: readonly State[]): number {
+  return states.reduce((total, state) => total + aligned(stateBytes(state)), 0);
 }
 
 /**
@@ -37,22 +61,38 @@ export function memoryReport(
   parameters: ReadonlySet<number>,
   gradients: ReadonlySet<number>,
 ): MemoryReport {
-  const sum = (slots: ReadonlySet<number> | null): number =>
-    plan.states.reduce(
-      (total, state, slot) => (slots === null || slots.has(slot) ? total + aligned(stateBytes(state)) : total),
-      0,
-    );
-  const programBytes = aligned(aligned(4 * plan.code.words.length) + 4 * plan.pool.length);
+  const sum = (slots: ReadonlySet<number>): number => statesBytes(plan.states.filter((_, slot) => slots.has(slot)));
+  const program = programBytes(plan.code.words.length, 4 * plan.pool.length);
   const temporaryBytes = aligned(plan.temporaryBytes);
-  const states = sum(null);
+  const states = statesBytes(plan.states);
+  const peak = peakOf(plan.temporaries);
+  const nodes = [...new Set(plan.steps.flatMap((step) => step.nodes))];
   return {
-    arenaBytes: states + temporaryBytes + programBytes + sharedBytes,
+    arenaBytes: states + temporaryBytes + program + sharedBytes,
     stateBytes: states,
     parameterBytes: sum(parameters),
     gradientBytes: sum(gradients),
     temporaryBytes,
-    liveBytes: liveBytes(plan.temporaries),
-    programBytes,
+    liveBytes: peak.bytes,
+    programBytes: program,
     sharedBytes,
+    peak: {
+      step: peak.step,
+      operators: (plan.steps[peak.step]?.nodes ?? []).map(({ primitive }) => primitive.name),
+    },
+    alive: plan.temporaries
+      .filter(({ first, last, bytes }) => first <= peak.step && last >= peak.step && bytes > 0)
+      .map(({ node, bytes }) => ({
+        operator: node?.primitive.name ?? "workspace",
+        shape: node?.shape ?? [bytes / 4],
+        bytes,
+      })),
+    recomputed: [...plan.originals.keys()].map(({ primitive, shape }) => ({
+      operator: primitive.name,
+      shape,
+      bytes: 4 * sizeOf(shape),
+    })),
+    flops: flopsOf(nodes),
+    recomputedFlops: flopsOf(nodes.filter((node) => plan.copies.has(node))),
   };
 }

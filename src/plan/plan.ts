@@ -15,10 +15,11 @@ import { wholeView } from "../graph/view.js";
 import { topological } from "../graph/walk.js";
 import { type Buffer, type PlanOperand, paddedBytes, type Step } from "./buffer.js";
 import { type Code, encode } from "./encode.js";
-import { fuse } from "./fuse.js";
-import { lower, stateBuffer } from "./lower.js";
+import { fuse, type Unit } from "./fuse.js";
+import { lower, stateBuffer, type Targets } from "./lower.js";
 import { liveBytes, place } from "./place.js";
 import { printArena, printSteps } from "./print.js";
+import { type LaidOut, programBytes, type Recompute, recompute } from "./recompute-plan.js";
 import { replay } from "./replay.js";
 import { schedule } from "./schedule.js";
 
@@ -52,6 +53,8 @@ export interface Request {
   /** Leaves that stand for the current value of a state, by slot. */
   readonly stateLeaves: ReadonlyMap<Node, number>;
   readonly updates: readonly { readonly slot: number; readonly node: Node }[];
+  /** What may be computed again, besides what checkpoints ask for. Nothing if not given. */
+  readonly recompute?: Recompute;
 }
 
 /** A program and all that a runtime needs for running it. */
@@ -67,8 +70,12 @@ export interface Plan {
   readonly cells: readonly Feed[];
   readonly results: readonly Result[];
   readonly states: readonly State[];
-  /** The simplified graph. */
+  /** The simplified graph, with what is computed again. */
   readonly roots: readonly Node[];
+  /** The original of each value that is computed again. */
+  readonly originals: ReadonlyMap<Node, Node>;
+  /** All nodes that are computed again. */
+  readonly copies: ReadonlySet<Node>;
 }
 
 /** Bytes that a state takes in memory, with padding. */
@@ -153,18 +160,28 @@ export function compilePlan(request: Request): Plan {
   debug(2, () => `simplified graph:\n${printGraph(roots)}`);
   const results = roots.slice(0, request.results.length);
   const updates = request.updates.map(({ slot }, i) => ({ slot, node: roots[results.length + i] as Node }));
-  const units = schedule(fuse(topological(roots), new Set(roots)), { results, updates }, request.stateLeaves);
-
   const leaves = new Leaves(request.stateLeaves);
-  const lowered = lower(units, { results, updates }, (node) => leaves.operand(node));
-  const temporaries = [...leaves.inputs.values(), ...lowered.temporaries];
-  const temporaryBytes = place(temporaries);
-  if (checking)
+  const layOut = (scheduled: readonly Unit[], targets: Targets): LaidOut => {
+    for (const buffer of leaves.inputs.values()) buffer.last = -1;
+    const lowered = lower(scheduled, targets, (node) => leaves.operand(node));
+    const temporaries = [...leaves.inputs.values(), ...lowered.temporaries];
+    const temporaryBytes = place(temporaries);
+    const words = lowered.steps.reduce((sum, step) => sum + step.words.length + 1, 1);
+    const poolBytes = 4 * leaves.poolWords().length;
+    return { lowered, temporaries, temporaryBytes, programBytes: programBytes(words, poolBytes) };
+  };
+  const plain = schedule(fuse(topological(roots), new Set(roots)), { results, updates }, request.stateLeaves);
+  const { units, targets, originals, copies } = recompute(plain, { results, updates }, request.recompute ?? {}, layOut);
+  const { lowered, temporaries, temporaryBytes } = layOut(units, targets);
+  if (checking) {
+    verifyGraph("recomputation", targetNodes(targets), wanted);
     replay(
       lowered.steps,
       temporaries,
       lowered.results.map(({ buffer }) => buffer),
+      originals,
     );
+  }
   debug(1, () => {
     const nodes = units.reduce((sum, unit) => sum + unit.nodes.length, 0);
     const ms = (performance.now() - started).toFixed(1);
@@ -187,8 +204,14 @@ export function compilePlan(request: Request): Plan {
       offset: buffer.offset + 4 * offset,
     })),
     states: request.states,
-    roots,
+    roots: targetNodes(targets),
+    originals,
+    copies,
   };
+}
+
+function targetNodes({ results, updates }: Targets): Node[] {
+  return [...results, ...updates.map(({ node }) => node)];
 }
 
 function feed(node: Node, offset: number): Feed {

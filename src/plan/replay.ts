@@ -1,4 +1,7 @@
 /** Symbolic replay: runs a program on buffers' names instead of on numbers, and checks that every read finds its own. */
+import { sameShape } from "../graph/shape.js";
+import type { Node } from "../graph/tensor.js";
+import { attrsKey, isLeaf } from "../graph/walk.js";
 import { type Buffer, paddedBytes, type Step } from "./buffer.js";
 
 /** Bytes of the temporary region that hold (part of) a buffer. */
@@ -31,12 +34,38 @@ class Memory {
   }
 }
 
+/** Whether two nodes apply the same operators to the same leaves. `equal` remembers which pairs do. */
+function isSameExpression(a: Node, b: Node, equal: Map<Node, Set<Node>>): boolean {
+  const stack: [Node, Node][] = [[a, b]];
+  for (let pair = stack.pop(); pair !== undefined; pair = stack.pop()) {
+    const [x, y] = pair;
+    const known = equal.get(x) ?? new Set();
+    if (x === y || known.has(y)) continue;
+    equal.set(x, known.add(y));
+    if (isLeaf(x) || isLeaf(y) || x.primitive !== y.primitive || attrsKey(x.attrs) !== attrsKey(y.attrs)) return false;
+    if (!sameShape(x.shape, y.shape) || x.inputs.length !== y.inputs.length) return false;
+    for (const [i, input] of x.inputs.entries()) stack.push([input, y.inputs[i] as Node]);
+  }
+  return true;
+}
+
 /**
  * Replays steps in order.
  * @param results buffers that the host reads after the run
+ * @param originals for each value that is computed again, the first one
  * @throws Error naming the first step that reads a buffer which was never written, or was overwritten
  */
-export function replay(steps: readonly Step[], temporaries: readonly Buffer[], results: readonly Buffer[]): void {
+export function replay(
+  steps: readonly Step[],
+  temporaries: readonly Buffer[],
+  results: readonly Buffer[],
+  originals: ReadonlyMap<Node, Node> = new Map(),
+): void {
+  const equal = new Map<Node, Set<Node>>();
+  for (const [copy, original] of originals) {
+    if (isSameExpression(copy, original, equal)) continue;
+    throw new Error(`${copy.primitive.name} [${copy.shape}] is computed again from other values than the first time`);
+  }
   const memory = new Memory();
   for (const buffer of temporaries) if (buffer.first === -1) memory.write(buffer);
   const check = (buffer: Buffer, who: string): void => {

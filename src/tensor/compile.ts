@@ -8,8 +8,10 @@ import { formatShape, sameShape } from "../graph/shape.js";
 import { type CellAttrs, dataNode, dataPrimitive } from "../graph/sources.js";
 import { type AnyPrimitive, mode, Node, Tensor } from "../graph/tensor.js";
 import { leavesOf, mapTree, type Tree } from "../graph/tree.js";
-import { type MemoryReport, memoryReport } from "../plan/memory.js";
+import { type MemoryReport, memoryReport, statesBytes } from "../plan/memory.js";
 import { compilePlan, type Plan, type Request } from "../plan/plan.js";
+import type { RecomputePolicy } from "../plan/recompute-plan.js";
+import { explainMemory, memoryMap } from "../plan/report.js";
 import { Program, Resident, type Runtime } from "../runtime/runtime.js";
 import { readNode } from "./realize.js";
 import { runtime } from "./session.js";
@@ -19,6 +21,43 @@ import { type Slot, Trace } from "./trace.js";
 // biome-ignore lint/suspicious/noConfusingVoidType: a function without a return statement returns void
 export type Returned = Tree | undefined | null | void;
 
+/** Options of {@link compile}. */
+export interface CompileOptions {
+  /**
+   * What the arena may take while the function runs, `arenaBytes` in its memory report: bytes, or a text such as
+   * `"48MB"` (10⁶ bytes) or `"64MiB"` (2²⁰). What does not fit is computed again when it is needed; results are the same
+   * bits.
+   */
+  readonly memoryBudget?: number | string;
+  /** Computes values again whatever the budget. */
+  readonly recompute?: RecomputePolicy;
+}
+
+const UNITS: Readonly<Record<string, number>> = {
+  B: 1,
+  KB: 1e3,
+  MB: 1e6,
+  GB: 1e9,
+  KIB: 2 ** 10,
+  MIB: 2 ** 20,
+  GIB: 2 ** 30,
+};
+
+/**
+ * A number of bytes, from a number or a text such as `"48MB"`.
+ * @throws ArgumentError where it is neither
+ */
+export function parseBytes(op: string, size: number | string): number {
+  const [, digits, unit = "B"] = /^\s*([\d.]+)\s*([a-z]+)?\s*$/i.exec(String(size)) ?? [];
+  const bytes = Number(digits) * (UNITS[unit.toUpperCase()] ?? Number.NaN);
+  if (!(bytes > 0)) {
+    throw new ArgumentError(
+      `${op}: a size is a number of bytes above 0, or a text such as "48MB" or "64MiB", not ${JSON.stringify(size)}`,
+    );
+  }
+  return Math.floor(bytes);
+}
+
 /** A function that runs as one program. */
 export interface Compiled<Args extends readonly Tree[], Out extends Returned> {
   (...args: Args): Out;
@@ -27,6 +66,10 @@ export interface Compiled<Args extends readonly Tree[], Out extends Returned> {
    * @param args arguments like those of the call: only shapes and dtypes matter. None: the last call's.
    */
   memory(...args: Args | []): MemoryReport;
+  /** The same as text: what takes the memory, where most is alive, what is computed again and what that costs. */
+  explainMemory(...args: Args | []): string;
+  /** The map of the temporaries, steps × addresses, as SVG. */
+  memoryMap(...args: Args | []): string;
   /** The graph of a call as text: one line a node, after simplification. */
   graph(...args: Args | []): string;
   /** How many different kinds of calls were traced. */
@@ -70,6 +113,7 @@ class Specialization<Out extends Returned> {
     private readonly owner: Runtime,
     fn: (...args: readonly Tree[]) => Out,
     args: readonly Tree[],
+    options: { readonly budget?: number; readonly policy?: RecomputePolicy },
   ) {
     const { trace, placeholders } = this;
     this.flat = args.every((arg) => arg instanceof Tensor);
@@ -90,7 +134,9 @@ class Specialization<Out extends Returned> {
     // A gradient that is only cleared needs no memory.
     const slots = trace.slots.filter(({ placeholder, final }) => placeholder !== null || final != null);
     this.bound = slots.map((slot) => ({ slot, resident: null, holds: null }));
-    this.plan = compilePlan(requestFor(slots, results));
+    const request = requestFor(slots, results);
+    const otherBytes = statesBytes(request.states) + owner.sharedBytes;
+    this.plan = compilePlan({ ...request, recompute: { ...options, otherBytes } });
     this.argumentOf = this.plan.inputs.map(({ node }) => placeholders.indexOf(node));
     this.cellOf = this.plan.cells.map(({ node }) => trace.cells.indexOf(node));
   }
@@ -122,6 +168,11 @@ class Specialization<Out extends Returned> {
     const parameters = pick(({ kind, placeholder }) => kind === "tensor" && placeholder?.requiresGrad === true);
     const gradients = pick(({ kind }) => kind === "grad");
     return memoryReport(this.plan, this.owner.sharedBytes, parameters, gradients);
+  }
+
+  memoryMap(): string {
+    const { temporaries, temporaryBytes, steps, copies } = this.plan;
+    return memoryMap(temporaries, temporaryBytes, steps.length, ({ node }) => node !== null && copies.has(node));
   }
 
   graph(): string {
@@ -261,7 +312,9 @@ function signatureOf(args: readonly Tree[], leaves: Tensor[]): string {
  * again; values cannot be read inside.
  *
  * @param fn takes tensors, or arrays and plain objects of them, and returns such or nothing
- * @throws TraceError where a value is read inside, or a gradient history would have to leave the function
+ * @param options.memoryBudget bytes that the arena may take, such as `"48MB"`
+ * @throws TraceError where a value is read inside, or a gradient history would have to leave the function; ArenaError
+ * where the memory budget is below what the function needs, saying how much that is
  * @example
  * const step = compile((x: Tensor, y: Tensor) => {
  *   const loss = mseLoss(model.forward(x), y);
@@ -274,7 +327,12 @@ function signatureOf(args: readonly Tree[], leaves: Tensor[]): string {
  */
 export function compile<Args extends readonly Tree[], Out extends Returned>(
   fn: (...args: Args) => Out,
+  { memoryBudget, recompute }: CompileOptions = {},
 ): Compiled<Args, Out> {
+  const options = {
+    ...(memoryBudget === undefined ? {} : { budget: parseBytes("compile: memoryBudget", memoryBudget) }),
+    ...(recompute === undefined ? {} : { policy: recompute }),
+  };
   const kinds = new Map<string, Specialization<Out>[]>();
   let owner: Runtime | null = null;
   let last: Specialization<Out> | null = null;
@@ -300,7 +358,7 @@ export function compile<Args extends readonly Tree[], Out extends Returned>(
       return fitting;
     }
     traces++;
-    const made = new Specialization<Out>(owner, fn as (...args: readonly Tree[]) => Out, args);
+    const made = new Specialization<Out>(owner, fn as (...args: readonly Tree[]) => Out, args, options);
     kinds.delete(signature);
     kinds.set(signature, [...(known ?? []).slice(-7), made]);
     if (kinds.size > MAX_SPECIALIZATIONS) kinds.delete(kinds.keys().next().value as string);
@@ -330,6 +388,8 @@ export function compile<Args extends readonly Tree[], Out extends Returned>(
   return Object.defineProperties(
     Object.assign(call, {
       memory: (...args: Args | []) => planned(args).memory(),
+      explainMemory: (...args: Args | []) => explainMemory(planned(args).memory()),
+      memoryMap: (...args: Args | []) => planned(args).memoryMap(),
       graph: (...args: Args | []) => planned(args).graph(),
     }),
     { traces: { get: () => traces } },

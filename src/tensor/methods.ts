@@ -41,10 +41,10 @@ import { cumsum } from "../ops/cumulative.js";
 import type { TensorLike } from "../ops/define.js";
 import { diagonal, tril, triu } from "../ops/diagonal.js";
 import { gather, indexSelect, max, min, type ValuesAndIndices } from "../ops/indexing.js";
+import { chunk, split, unbind } from "../ops/join.js";
 import { bmm, dot, matmul, mm, mv, outer } from "../ops/matmul.js";
 import {
   broadcastTo,
-  chunk,
   expand,
   expandAs,
   flatten,
@@ -54,11 +54,9 @@ import {
   reshape,
   select,
   slice,
-  split,
   squeeze,
   t,
   transpose,
-  unbind,
   unsqueeze,
   view,
 } from "../ops/movement.js";

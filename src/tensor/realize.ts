@@ -8,7 +8,7 @@ import type { TypedArray } from "../graph/dtype.js";
 import { TraceError } from "../graph/errors.js";
 import { formatShape } from "../graph/shape.js";
 import { constant, constantPrimitive, dataPrimitive, inputPrimitive } from "../graph/sources.js";
-import { type AnyPrimitive, eager, mode, Node, nodeOf, type Tensor } from "../graph/tensor.js";
+import { type AnyPrimitive, eager, mode, Node, nodeOf, type Region, type Tensor } from "../graph/tensor.js";
 import { attrsKey, isLeaf, topological } from "../graph/walk.js";
 import { compilePlan } from "../plan/plan.js";
 import { Program, type Runtime } from "../runtime/runtime.js";
@@ -61,6 +61,7 @@ function buildKey(order: readonly Node[], roots: readonly Node[]): number {
     }
     scratch[at++] = value;
   };
+  const regions = new Map<Region, number>();
   for (const node of order) {
     const constant = node.primitive === (constantPrimitive as AnyPrimitive);
     if (isLeaf(node)) {
@@ -71,9 +72,22 @@ function buildKey(order: readonly Node[], roots: readonly Node[]): number {
       push(node.attrs === null ? -1 : texts.number(attrsKey(node.attrs)));
       for (const input of node.inputs) push(input.index);
     }
+    if (node.region !== null) {
+      push(-2);
+      for (const region of [node.region, node.holder]) push(region === null ? -1 : regionNumber(region, regions, push));
+    }
   }
   for (const root of roots) push(root.index);
   return at;
+}
+
+/** A number for a checkpoint's region, and for those around it, by their first appearance. */
+function regionNumber(region: Region, known: Map<Region, number>, push: (value: number) => void): number {
+  const number = known.get(region);
+  if (number !== undefined) return number;
+  push(region.parent === null ? -1 : regionNumber(region.parent, known, push));
+  known.set(region, known.size);
+  return known.size - 1;
 }
 
 /** FNV-1a over the key's words. */

@@ -9,7 +9,8 @@ import { type CellAttrs, cell, cellPrimitive, constant, constantPrimitive, input
 import { type AnyPrimitive, apply, mode, Node, nodeOf, noGrad, type Scope, Tensor } from "../graph/tensor.js";
 import { leavesOf, mapTree, type Tree } from "../graph/tree.js";
 import { movedim } from "../ops/arrange.js";
-import { expand, reshape, select, stack } from "../ops/movement.js";
+import { stack } from "../ops/join.js";
+import { expand, reshape, select } from "../ops/movement.js";
 import { type Differentiable, treeOf, withGrad } from "./record.js";
 
 /**

@@ -49,6 +49,7 @@ describe("reports", () => {
   const timing = (system: string, milliseconds: number, ratio: number) => ({
     system,
     milliseconds,
+    fastest: milliseconds,
     ratio,
     spread: 0.02,
     samples: [milliseconds],

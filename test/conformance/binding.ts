@@ -175,7 +175,7 @@ export function bindCall(recorded: Case, operator: Operator): BoundCall {
   const named = nameArguments(recorded, operator, reader);
   const call = (variables: readonly Tensor[]): Tensor[] => {
     const values = new Map([...named].map(([name, argument]) => [name, argument(variables)]));
-    return flatten(operator.fn(...argumentList(recorded.op, operator, values)));
+    return flatten(operator.fn(...(argumentList(recorded.op, operator, values) as never[])));
   };
   // Unknown arguments are rejected when the call is bound, whether or not it is made.
   argumentList(recorded.op, operator, new Map([...named.keys()].map((name) => [name, undefined])));

@@ -77,8 +77,8 @@ describe("a training run", () => {
           const page = await browser.newPage();
           const { port } = server.address() as AddressInfo;
           await page.goto(`http://127.0.0.1:${port}/test/engines/page.html`);
-          await page.waitForFunction("globalThis.outcome !== undefined");
-          expect(await page.evaluate("globalThis.outcome")).toMatchObject(EXPECTED);
+          const outcome = await page.locator("output").textContent();
+          expect(JSON.parse(outcome ?? "")).toMatchObject(EXPECTED);
         } finally {
           await browser.close();
         }

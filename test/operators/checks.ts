@@ -43,7 +43,8 @@ function applied(
     outputs(variables) {
       const rest = [...variables];
       const given = leaves.map((leaf) => (leaf.dtype === "f32" ? (rest.shift() as Tensor) : leaf));
-      return tensorsIn(operator.fn(...call.arguments(places.map(({ view }, i) => view(given[i] as Tensor)))));
+      const args = call.arguments(places.map(({ view }, i) => view(given[i] as Tensor)));
+      return tensorsIn(operator.fn(...(args as never[])));
     },
   };
 }

@@ -4,7 +4,7 @@ import { describe, expect, it } from "vitest";
 import { IndexError, ShapeError } from "../../src/graph/errors.js";
 import { noGrad, type Tensor } from "../../src/graph/tensor.js";
 import { embedding, gather } from "../../src/ops/indexing.js";
-import { cat } from "../../src/ops/movement.js";
+import { cat } from "../../src/ops/join.js";
 import { full, tensor, zeros } from "../../src/tensor/creation.js";
 import { backendInfo, init } from "../../src/tensor/session.js";
 import { BUILDS, start } from "../support/builds.js";

@@ -4,7 +4,7 @@ import { beforeAll, describe, expect, it } from "vitest";
 import { detach, noGrad, type Tensor } from "../../src/graph/tensor.js";
 import { where } from "../../src/ops/arithmetic.js";
 import { gather } from "../../src/ops/indexing.js";
-import { cat } from "../../src/ops/movement.js";
+import { cat } from "../../src/ops/join.js";
 import { tanh } from "../../src/ops/unary.js";
 import { compile } from "../../src/tensor/compile.js";
 import { full, ones, tensor, zeros } from "../../src/tensor/creation.js";

@@ -1,5 +1,7 @@
 /** The public gradient checks: that they pass what is right and say what is wrong. */
 import { describe, expect, it } from "vitest";
+import type { Primitive, RefArray } from "../../src/graph/primitive.js";
+import { apply } from "../../src/graph/tensor.js";
 import { compile, customVjp, detach, gradcheck, gradgradcheck, type Tensor, tensor, vmap } from "../../src/index.js";
 import { add, exp, linear, mul, sin, softmax, square, sum, tanh } from "../../src/ops/index.js";
 import { start } from "../support/builds.js";
@@ -45,6 +47,23 @@ describe("gradcheck", () => {
         "The worst: ∂output 0 [1] / ∂input 0 [1] is 2, and finite differences give 4 (off by 2, allowed 0.00401). " +
         "The first operator whose own gradient is wrong is customVjp(f32[2], f32[2], f32[2]): " +
         "∂output 0 [1] / ∂input 1 [1] is 0, and finite differences give 1 (off by 1, allowed 0.00101).",
+    );
+  });
+
+  it("names the operator among several, and the input whose cotangent is wrong", () => {
+    const scaled: Primitive<Tensor, null> = {
+      name: "scaled",
+      infer: ([v]) => v as Tensor,
+      reference: ([v, factor]) => (v as RefArray).data.map((e) => e * ((factor as RefArray).data[0] as number)),
+      // Forgets to sum over the elements that share the factor: it is right for one element only.
+      vjp: ({ g, inputs: [v, factor] }, i) => (i === 0 ? mul(g, factor as Tensor) : mul(g, v as Tensor).slice(0, 0, 1)),
+      lowering: { kind: "kernel", lower: () => {} },
+      flops: () => 0,
+    };
+    const fn = (v: Tensor, factor: Tensor): Tensor => sum(exp(apply(scaled, [sin(v), factor], null)));
+    expect(gradcheck(fn, [tensor([0.5]), tensor([2])])).toBe(true);
+    expect(() => gradcheck(fn, [tensor([0.5, 1]), tensor([2])])).toThrow(
+      /∂output 0 \[\] \/ ∂input 1 \[0\] is .* whose own gradient is wrong is scaled\(f32\[2\], f32\[1\]\): ∂output 0 \[1\] \/ ∂input 1 \[0\] is 0, /,
     );
   });
 

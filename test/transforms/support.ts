@@ -31,7 +31,7 @@ export function callsOf({ fn, samples }: Operator): SampledCall[] {
           const random = uniform(seed);
           return call.tensors.map((x) => draw(x, x.shape, random));
         },
-        apply: (tensors) => tensorsIn(fn(...call.arguments(tensors))),
+        apply: (tensors) => tensorsIn(fn(...(call.arguments(tensors) as never[]))),
       },
     ];
   });

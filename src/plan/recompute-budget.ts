@@ -1,0 +1,113 @@
+/** The search for what to compute again so that a program, placed, fits a budget at the least cost. */
+
+import { isRoute, type Route, route, SCORES, type Score } from "./recompute.js";
+import type { Model } from "./recompute-model.js";
+
+/** A route and the bytes of temporaries that its program takes, placed. */
+export interface Fitted<P> {
+  readonly route: Route;
+  readonly placed: P & { readonly bytes: number };
+}
+
+/** The least that was found, where the budget is below it. */
+export interface Least {
+  readonly bytes: number;
+  /** The unit that needs it. */
+  readonly unit: number;
+}
+
+/** How often a limit is moved because what keeps to it takes more than the budget when it is placed, or less. */
+const MAX_MOVES = 8;
+/** Values that the local search tries to keep after all. */
+const MAX_TRIES = 24;
+/** Halvings of the interval in which the least limit lies. */
+const HALVINGS = 10;
+
+/**
+ * Finds the cheapest route whose program fits.
+ * @param budget bytes
+ * @param place lowers and places the program of a route
+ */
+export function fitBudget<P>(
+  model: Model,
+  budget: number,
+  dropAfter: ReadonlyMap<number, number>,
+  place: (route: Route) => P & { readonly bytes: number },
+): Fitted<P> | Least {
+  let best: Fitted<P> | null = null;
+  const attempt = (score: Score, limit: number, pinned: ReadonlySet<number> = new Set()): boolean => {
+    let most = limit;
+    let fits = false;
+    for (let i = 0; i < MAX_MOVES; i++) {
+      const found = route(model, most, score, dropAfter, pinned);
+      if (!isRoute(found) || (best !== null && found.cost >= best.route.cost)) return fits;
+      const placed = place(found);
+      const over = placed.bytes - budget;
+      if (over <= 0) {
+        best = { route: found, placed };
+        fits = true;
+        if (-over < budget / 128) return true;
+        most -= over;
+      } else if (fits) return true;
+      else most = Math.min(most, found.peakBytes) - Math.max(over, budget / 128);
+    }
+    return fits;
+  };
+  const fitting = SCORES.filter((score) => attempt(score, budget));
+  const found = best as Fitted<P> | null;
+  if (found === null) {
+    const least = leastOf(model, dropAfter, place);
+    const { fitted, unit } = least;
+    if (fitted !== null && fitted.placed.bytes <= budget) return fitted;
+    return { bytes: fitted?.placed.bytes ?? Number.POSITIVE_INFINITY, unit };
+  }
+
+  // Local search: the costliest values are kept after all, one by one, and others go in their place.
+  const score = fitting.at(-1) as Score;
+  const pinned = new Set<number>();
+  for (const v of costliest(model, found.route).slice(0, MAX_TRIES)) {
+    pinned.add(v);
+    if (!attempt(score, budget, pinned)) pinned.delete(v);
+  }
+  return best as unknown as Fitted<P>;
+}
+
+function costliest({ values }: Model, { actions }: Route): number[] {
+  const total = new Map<number, number>();
+  for (const action of actions) {
+    if ("again" in action) total.set(action.again, (total.get(action.again) ?? 0) + (values[action.again]?.cost ?? 0));
+  }
+  return [...total.keys()].sort((a, b) => (total.get(b) as number) - (total.get(a) as number) || a - b);
+}
+
+/** The least memory that any of the scores gets by with. */
+function leastOf<P>(
+  model: Model,
+  dropAfter: ReadonlyMap<number, number>,
+  place: (route: Route) => P & { readonly bytes: number },
+): { readonly fitted: Fitted<P> | null; readonly unit: number } {
+  const unlimited = route(model, Number.POSITIVE_INFINITY, SCORES[0] as Score, dropAfter);
+  let least: ReturnType<typeof leastOf<P>> = { fitted: null, unit: 0 };
+  for (const score of SCORES) {
+    let [low, high] = [0, isRoute(unlimited) ? unlimited.peakBytes : 0];
+    let unit = 0;
+    let smallest = unlimited;
+    for (let i = 0; i < HALVINGS; i++) {
+      const middle = (low + high) / 2;
+      const found = route(model, middle, score, dropAfter);
+      if (isRoute(found)) {
+        high = middle;
+        smallest = found;
+      } else {
+        low = middle;
+        unit = found.unit;
+      }
+    }
+    if (!isRoute(smallest)) continue;
+    const placed = place(smallest);
+    if (placed.bytes < (least.fitted?.placed.bytes ?? Number.POSITIVE_INFINITY)) {
+      least = { fitted: { route: smallest, placed }, unit };
+    }
+  }
+  return least;
+}
