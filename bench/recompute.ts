@@ -8,7 +8,7 @@ import { TRAINING_GRAPHS, type TrainingGraph } from "./training-graphs.js";
 
 /** Budgets: shares of the temporaries that the step takes without one. */
 const SHARES = [0.7, 0.5, 0.35, 0.25];
-/** Graphs of more nodes take minutes each. */
+/** A choice of every family; the largest graphs would take minutes in all. */
 const NAMES = /^(mlp 4|mlp 16|vgg 3|resnet-(8|20)|u-net|densenet [23]×[46]|lstm 1×16|gpt (2|4×128×64|6×128))/;
 
 function row(graph: TrainingGraph, share: number, whole: MemoryReport): Row {
