@@ -4,9 +4,10 @@ import { formatShape, type Shape } from "../../src/graph/shape.js";
 import { constant } from "../../src/graph/sources.js";
 import { nodeOf, type Tensor } from "../../src/graph/tensor.js";
 import type { Operator } from "../../src/ops/define.js";
-import { add, mul, sum } from "../../src/ops/index.js";
+import { add, cat, mul, reshape, sum } from "../../src/ops/index.js";
 import { tensor } from "../../src/tensor/creation.js";
 import { realize } from "../../src/tensor/realize.js";
+import { jvp } from "../../src/transforms/forward.js";
 import { grad } from "../../src/transforms/reverse.js";
 import { draw, normal, type Placement, place, SampleCall, tensorsIn, uniform } from "./samples.js";
 
@@ -134,7 +135,10 @@ export function checkSecondOrder(operator: Operator, sample: string): string | n
 /** What two f32 computations of a few operations each may differ by, relative to the largest number around. */
 const KERNEL_TOLERANCE = 2e-5;
 
-/** Values and gradients by the kernels of the running build against those in float64. */
+/**
+ * What the kernels of the running build give against float64: values, gradients, the gradients of a projection of those,
+ * and how the loss and its gradients move in forward mode.
+ */
 export function checkKernels(
   operator: Operator,
   sample: string,
@@ -145,16 +149,42 @@ export function checkKernels(
   const { variables } = application;
   const outputs = application.outputs(variables);
   const loss: Loss = (xs) => project(floats(application.outputs(xs)), SEED + 1);
-  const grads = differentiable(operator, application) ? gradients(loss, variables) : [];
-  const all = [...outputs, ...grads];
+  const derivatives = differentiable(operator, application) ? derivativesOf(loss, variables) : {};
+  const groups = Object.entries({ output: outputs, ...derivatives });
+  const all = groups.flatMap(([, xs]) => xs);
   const expected = evaluate(all);
   const nodes = all.map(nodeOf);
   realize(nodes);
   const wrongSize = all.find((x, i) => x.numel !== expected[i]?.length);
   if (wrongSize !== undefined) return `the reference has another size than ${formatShape(wrongSize.shape)}`;
   const values = nodes.map((node) => node.value as ArrayLike<number>);
-  return (
-    firstDifference("output", values, expected.slice(0, outputs.length), KERNEL_TOLERANCE) ??
-    firstDifference("gradient", values.slice(outputs.length), expected.slice(outputs.length), KERNEL_TOLERANCE)
-  );
+  let start = 0;
+  for (const [what, { length }] of groups) {
+    const [from, to] = [start, start + length];
+    const wrong = firstDifference(what, values.slice(from, to), expected.slice(from, to), KERNEL_TOLERANCE);
+    if (wrong !== null) return wrong;
+    start = to;
+  }
+  return null;
+}
+
+/**
+ * Derivatives of a loss in both modes, to second order. A derivative in forward mode is the sum of those in reverse mode,
+ * along tangents of 1, so each stands with its summands: it can be no more exact than the largest of them.
+ */
+function derivativesOf(loss: Loss, variables: readonly Tensor[]): Record<string, readonly Tensor[]> {
+  const projected: Loss = (xs) => project(gradients(loss, xs), SEED + 2);
+  const tangents = variables.map((x) => constant(1, x.shape));
+  const forward = (f: Loss, summands: readonly Tensor[]): Tensor[] => {
+    const moved = jvp((...xs: Tensor[]) => f(xs), [...variables], tangents)[1];
+    return [cat([moved, ...summands].map((x) => reshape(x, [-1])))];
+  };
+  const first = gradients(loss, variables);
+  const second = gradients(projected, variables);
+  return {
+    gradient: first,
+    "second derivative": second,
+    "forward derivative": forward(loss, first),
+    "forward over reverse": forward(projected, second),
+  };
 }
