@@ -1,4 +1,7 @@
-/** Placement of the temporaries of training steps, beside the bound that no placement can go below. Nothing runs. */
+/**
+ * Plans of training steps: how long planning takes, and the placement of the temporaries beside the bound that no
+ * placement can go below. Nothing runs.
+ */
 import { init } from "../src/tensor/session.js";
 import { availableBuilds } from "./kernels.js";
 import { median } from "./measure.js";
@@ -14,13 +17,17 @@ export async function placement(): Promise<Report> {
   const rows: Row[] = TRAINING_GRAPHS.map((make) => {
     const { name, step, args } = make();
     const started = performance.now();
-    const { temporaryBytes, liveBytes } = step().memory(...args);
+    const compiled = step();
+    const { temporaryBytes, liveBytes } = compiled.memory(...args);
+    const ms = performance.now() - started;
     return {
       graph: name,
+      // A line for each, and one for what the graph returns.
+      nodes: String(compiled.graph(...args).split("\n").length - 1),
       "placed, KiB": temporaryBytes / 1024,
       "bound, KiB": liveBytes / 1024,
       ratio: (temporaryBytes / liveBytes).toFixed(4),
-      "trace and plan, ms": performance.now() - started,
+      "trace and plan, ms": ms,
     };
   });
   const above = rows.filter(({ ratio }) => Number(ratio) > MOST);
