@@ -39,8 +39,9 @@ function microOpOf(node: Node): MicroOp {
 /**
  * The micro-operations of a chain, in order. A product and the only addition that reads it become one, which reads the
  * factors where the addition stood.
+ * @param alone products that stay by themselves
  */
-export function operationsOf(nodes: readonly Node[], outputs: ReadonlySet<Node>): Operation[] {
+export function operationsOf(nodes: readonly Node[], alone: ReadonlySet<Node>): Operation[] {
   const uses = new Map<Node, number>();
   for (const node of nodes) for (const x of node.inputs) uses.set(x, (uses.get(x) ?? 0) + 1);
   const own = new Set(nodes);
@@ -48,7 +49,7 @@ export function operationsOf(nodes: readonly Node[], outputs: ReadonlySet<Node>)
   for (const node of nodes) {
     const op = microOpOf(node);
     const factor = (x: Node | undefined): Operation | undefined =>
-      x !== undefined && own.has(x) && uses.get(x) === 1 && !outputs.has(x) && operations.get(x)?.op === MicroOp.Mul
+      x !== undefined && own.has(x) && uses.get(x) === 1 && !alone.has(x) && operations.get(x)?.op === MicroOp.Mul
         ? operations.get(x)
         : undefined;
     const [a, b] = node.inputs;
@@ -90,21 +91,51 @@ function assignSlots(
   return { slots, registers, lastUse };
 }
 
+function inputsOf(operations: readonly Operation[], nodes: readonly Node[]): Node[] {
+  const own = new Set(nodes);
+  return [...new Set(operations.flatMap(({ operands }) => operands))].filter((x) => !own.has(x));
+}
+
+/**
+ * Whether nodes, all over one shape, fit one instruction: its slots and registers suffice.
+ * @param values where those from outside of the chain are
+ * @param stored nodes that are needed outside of the chain
+ * @param apart as in {@link encodeChain}
+ */
+export function fitsChain(
+  nodes: readonly Node[],
+  values: ReadonlyMap<Node, PlanOperand>,
+  stored: ReadonlySet<Node>,
+  apart: ReadonlySet<Node>,
+): boolean {
+  const { shape } = nodes[0] as Node;
+  const operations = operationsOf(nodes, new Set([...stored, ...apart]));
+  const inputNodes = inputsOf(operations, nodes);
+  const strided = inputNodes.filter((node) => {
+    const operand = values.get(node);
+    return operand !== undefined && describeInput(operand, shape, false).kind === InputKind.Strided;
+  });
+  const outputs = nodes.filter((node) => stored.has(node));
+  const { slots, registers } = assignSlots(operations, inputNodes, outputs);
+  return slots.size <= Layout.MaxSlots && registers + strided.length <= Layout.MaxRegisters;
+}
+
 /**
  * Encodes `nodes`, all over one shape, as the words of one Elementwise instruction.
  * @param values where the values from outside of the chain are; strided ones have at most `Layout.MaxRank` dimensions
  * @param targets where the values that are needed outside of the chain go
+ * @param apart products that are rounded before they are added to something, besides those needed outside
  */
 export function encodeChain(
   nodes: readonly Node[],
   values: ReadonlyMap<Node, PlanOperand>,
   targets: ReadonlyMap<Node, PlanOperand>,
+  apart: ReadonlySet<Node> = new Set(),
 ): Chain {
   const { shape } = nodes[0] as Node;
   const outputs = [...targets.keys()];
-  const operations = operationsOf(nodes, new Set(outputs));
-  const own = new Set(nodes);
-  const inputNodes = [...new Set(operations.flatMap(({ operands }) => operands))].filter((x) => !own.has(x));
+  const operations = operationsOf(nodes, new Set([...outputs, ...apart]));
+  const inputNodes = inputsOf(operations, nodes);
   const records = new Set(operations.filter(({ op }) => op === MicroOp.RandomBits).flatMap(({ operands }) => operands));
   const inputs = inputNodes.map((node) => describeInput(values.get(node) as PlanOperand, shape, records.has(node)));
   const strided = inputs.filter(({ kind }) => kind === InputKind.Strided);

@@ -16,10 +16,18 @@ export interface Unit {
   readonly nodes: Node[];
   /** The product (of matrices, or a convolution) whose epilogue the other nodes are. */
   readonly head: Node | null;
+  /** Products of elements that are rounded before they are added to something, though nothing else may read them. */
+  readonly apart?: ReadonlySet<Node>;
 }
 
 function isElementwise(node: Node): boolean {
   return !isLeaf(node) && node.primitive.lowering.kind === "elementwise";
+}
+
+/** Whether a chain can run on a node's values while they are still in the cache. */
+function canHaveEpilogue(node: Node): boolean {
+  const { lowering } = node.primitive;
+  return !isLeaf(node) && lowering.kind === "kernel" && lowering.epilogue !== undefined;
 }
 
 /** Bounds on a chain, so that its registers and slots suffice whatever the order of its nodes. */
@@ -83,8 +91,23 @@ class Fusion {
     const candidates = [...new Set(node.inputs.filter((x) => isElementwise(x) && sameShape(x.shape, node.shape)))];
     for (const input of candidates.sort((a, b) => b.index - a.index)) {
       const [a, b] = [this.group(input), this.group(node)];
-      if (a !== b && this.fits(a.nodes, b.nodes) && this.bringTogether(a, b)) this.regroup(a, [...a.nodes, ...b.nodes]);
+      if (a === b || !this.fits(a.nodes, b.nodes) || (this.endsProduct(a) && this.endsProduct(b))) continue;
+      if (this.bringTogether(a, b)) this.regroup(a, [...a.nodes, ...b.nodes]);
     }
+  }
+
+  /**
+   * Whether a chain is alone in reading a product, whose epilogue it may become. Two such chains stay apart, so that
+   * of a sum of many products (the gradient of a weight that is used again and again) only one is in memory at a time.
+   */
+  private endsProduct({ nodes }: Group): boolean {
+    const own = new Set(nodes);
+    return nodes.some(({ inputs, shape }) =>
+      inputs.some((x) => {
+        if (own.has(x) || !canHaveEpilogue(x) || this.roots.has(x) || !sameShape(x.shape, shape)) return false;
+        return this.usersOf(x).every((user) => own.has(user));
+      }),
+    );
   }
 
   private fits(a: readonly Node[], b: readonly Node[]): boolean {
@@ -204,8 +227,7 @@ class Fusion {
 
   /** Makes the only reader of a product its epilogue, if it is a chain over the product's shape. */
   private attachEpilogue(node: Node): void {
-    const { lowering } = node.primitive;
-    if (isLeaf(node) || lowering.kind !== "kernel" || lowering.epilogue === undefined || this.roots.has(node)) return;
+    if (!canHaveEpilogue(node) || this.roots.has(node)) return;
     const readers = new Set(this.usersOf(node).map((user) => this.group(user)));
     const [chain] = readers;
     if (chain === undefined || readers.size !== 1 || chain.head !== null) return;

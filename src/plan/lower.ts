@@ -123,7 +123,8 @@ class Lowerer {
     // A product reads its operands again and again while the chain behind it writes.
     if (unit.head?.inputs.some((x) => slotOf.get(x) === slot)) return false;
     const chain = unit.nodes.filter((member) => member !== unit.head);
-    const operations = operationsOf(chain, this.outside);
+    const alone = unit.apart === undefined ? this.outside : new Set([...this.outside, ...unit.apart]);
+    const operations = operationsOf(chain, alone);
     const written = operations.findIndex((operation) => operation.node === node);
     return operations.every(({ operands }, i) =>
       operands.every((x) => slotOf.get(x) !== slot || (isLeaf(x) && i <= written && sameShape(x.shape, node.shape))),
@@ -139,7 +140,7 @@ class Lowerer {
     const { lowering } = first.primitive;
     switch (lowering.kind) {
       case "elementwise":
-        this.lowerChain(unit.nodes);
+        this.lowerChain(unit);
         break;
       case "view":
         this.values.set(first, this.viewOf(first, lowering));
@@ -267,11 +268,11 @@ class Lowerer {
     return inputs;
   }
 
-  private lowerChain(chain: readonly Node[]): void {
+  private lowerChain({ nodes: chain, apart }: Unit): void {
     const inputs = this.chainInputs(chain, chain);
     const targets = new Map(chain.filter((node) => this.outside.has(node)).map((node) => [node, this.allocate(node)]));
     if (sizeOf((chain[0] as Node).shape) === 0) return;
-    const { words, inPlace } = encodeChain(chain, inputs, targets);
+    const { words, inPlace } = encodeChain(chain, inputs, targets, apart);
     this.emit(Opcode.Elementwise, Flag.None, words, [...inputs.values()], [...targets.values()], chain);
     this.reuse(inPlace);
   }
@@ -364,7 +365,7 @@ class Lowerer {
     if (operands === null) return;
     operands.set(added ?? product, value);
     const targets = new Map(chain.filter((node) => this.outside.has(node)).map((node) => [node, this.allocate(node)]));
-    const { words, inPlace } = encodeChain(chain, operands, targets);
+    const { words, inPlace } = encodeChain(chain, operands, targets, unit.apart);
     const reads = [...operands.values()];
     const step = this.emit(Opcode.Elementwise, Flag.None, words, reads, [...targets.values()], chain);
     // The chain runs inside of the product's step, so nothing that it touches may share memory with what that reads.

@@ -1,6 +1,11 @@
-/** The search for what to compute again so that a program, placed, fits a budget at the least cost. */
+/**
+ * The search for what to compute again so that a program, placed, fits a budget at the least cost.
+ *
+ * It is a portfolio of walks with different scores, then local search from the best. It is bounded by counts and not by
+ * a clock, so a plan is the same on every machine.
+ */
 
-import { isRoute, type Route, route, SCORES, type Score } from "./recompute.js";
+import { type Choices, isRoute, type Route, route, SCORES } from "./recompute.js";
 import type { Model } from "./recompute-model.js";
 
 /** A route and the bytes of temporaries that its program takes, placed. */
@@ -18,10 +23,15 @@ export interface Least {
 
 /** How often a limit is moved because what keeps to it takes more than the budget when it is placed, or less. */
 const MAX_MOVES = 8;
-/** Values that the local search tries to keep after all. */
+/** Stretches over which the local search tries to keep a value after all. */
 const MAX_TRIES = 24;
 /** Halvings of the interval in which the least limit lies. */
 const HALVINGS = 10;
+
+/** Ways to choose, of which no single one is best on every graph. */
+function portfolio(dropAfter: ReadonlyMap<number, number>): Choices[] {
+  return [false, true].flatMap((joinOften) => SCORES.map((score) => ({ score, dropAfter, joinOften })));
+}
 
 /**
  * Finds the cheapest route whose program fits.
@@ -34,17 +44,17 @@ export function fitBudget<P>(
   dropAfter: ReadonlyMap<number, number>,
   place: (route: Route) => P & { readonly bytes: number },
 ): Fitted<P> | Least {
-  let best: Fitted<P> | null = null;
-  const attempt = (score: Score, limit: number, pinned: ReadonlySet<number> = new Set()): boolean => {
-    let most = limit;
+  let best: (Fitted<P> & { readonly choices: Choices }) | null = null;
+  const attempt = (choices: Choices): boolean => {
+    let most = budget;
     let fits = false;
     for (let i = 0; i < MAX_MOVES; i++) {
-      const found = route(model, most, score, dropAfter, pinned);
+      const found = route(model, most, choices);
       if (!isRoute(found) || (best !== null && found.cost >= best.route.cost)) return fits;
       const placed = place(found);
       const over = placed.bytes - budget;
       if (over <= 0) {
-        best = { route: found, placed };
+        best = { route: found, placed, choices };
         fits = true;
         if (-over < budget / 128) return true;
         most -= over;
@@ -53,8 +63,8 @@ export function fitBudget<P>(
     }
     return fits;
   };
-  const fitting = SCORES.filter((score) => attempt(score, budget));
-  const found = best as Fitted<P> | null;
+  for (const choices of portfolio(dropAfter)) attempt(choices);
+  const found = best as (Fitted<P> & { readonly choices: Choices }) | null;
   if (found === null) {
     const least = leastOf(model, dropAfter, place);
     const { fitted, unit } = least;
@@ -63,19 +73,23 @@ export function fitBudget<P>(
   }
 
   // Local search: the costliest values are kept after all, one by one, and others go in their place.
-  const score = fitting.at(-1) as Score;
   const pinned = new Set<number>();
-  for (const v of costliest(model, found.route).slice(0, MAX_TRIES)) {
-    pinned.add(v);
-    if (!attempt(score, budget, pinned)) pinned.delete(v);
+  for (const gap of costliest(model, found.route).slice(0, MAX_TRIES)) {
+    pinned.add(gap);
+    if (!attempt({ ...found.choices, pinned })) pinned.delete(gap);
   }
   return best as unknown as Fitted<P>;
 }
 
+/** The stretches at whose ends values are computed again, the costliest first. */
 function costliest({ values }: Model, { actions }: Route): number[] {
   const total = new Map<number, number>();
   for (const action of actions) {
-    if ("again" in action) total.set(action.again, (total.get(action.again) ?? 0) + (values[action.again]?.cost ?? 0));
+    if (!("again" in action)) continue;
+    action.again.forEach((v, i) => {
+      const gap = action.gaps[i] as number;
+      total.set(gap, (total.get(gap) ?? 0) + (values[v]?.cost ?? 0));
+    });
   }
   return [...total.keys()].sort((a, b) => (total.get(b) as number) - (total.get(a) as number) || a - b);
 }
@@ -86,15 +100,16 @@ function leastOf<P>(
   dropAfter: ReadonlyMap<number, number>,
   place: (route: Route) => P & { readonly bytes: number },
 ): { readonly fitted: Fitted<P> | null; readonly unit: number } {
-  const unlimited = route(model, Number.POSITIVE_INFINITY, SCORES[0] as Score, dropAfter);
+  const ways = portfolio(dropAfter);
+  const unlimited = route(model, Number.POSITIVE_INFINITY, ways[0] as Choices);
   let least: ReturnType<typeof leastOf<P>> = { fitted: null, unit: 0 };
-  for (const score of SCORES) {
+  for (const choices of ways) {
     let [low, high] = [0, isRoute(unlimited) ? unlimited.peakBytes : 0];
     let unit = 0;
     let smallest = unlimited;
     for (let i = 0; i < HALVINGS; i++) {
       const middle = (low + high) / 2;
-      const found = route(model, middle, score, dropAfter);
+      const found = route(model, middle, choices);
       if (isRoute(found)) {
         high = middle;
         smallest = found;

@@ -2,15 +2,27 @@
  * What recomputation decides on: the values that wait in memory between the units of a schedule, what each would cost
  * to compute again, and from what.
  */
-import { sizeOf } from "../graph/shape.js";
+import { sameShape, sizeOf } from "../graph/shape.js";
 import type { Node } from "../graph/tensor.js";
 import { isLeaf } from "../graph/walk.js";
 import { type Buffer, paddedBytes } from "./buffer.js";
+import { fitsChain, operationsOf } from "./chain.js";
 import type { Unit } from "./fuse.js";
 import type { Lowered } from "./lower.js";
 
+/** What reads values: a unit, or the nodes that compute a value again. */
+export interface Host {
+  /** Values that it reads. */
+  readonly inputs: readonly number[];
+  /** Of these, chains over its own shape that only its chain reads: they can be computed within it. */
+  readonly joins: readonly number[];
+  /** Its elementwise nodes, in order, and which of them go to memory. */
+  readonly chain: readonly Node[];
+  readonly stored: readonly Node[];
+}
+
 /** A value that one unit computes and others read. */
-export interface Value {
+export interface Value extends Host {
   readonly node: Node;
   readonly unit: number;
   readonly bytes: number;
@@ -18,10 +30,14 @@ export interface Value {
   readonly uses: readonly number[];
   /** The nodes of its unit that compute it again, in order. */
   readonly clone: readonly Node[];
-  /** Values that these read. */
-  readonly inputs: readonly number[];
+  /** Whether these are elementwise, all of them. */
+  readonly elementwise: boolean;
+  /** Bytes that computing it again needs while it runs. */
+  readonly workspace: number;
   /** Floating-point operations and bytes moved for computing it again, in one number. */
   readonly cost: number;
+  /** Of that, what its unit spares if it does not compute this value. */
+  readonly ownCost: number;
   readonly flops: number;
   /** The value whose memory it takes over, if that dies as this is written; -1 if none. */
   readonly reuses: number;
@@ -30,9 +46,7 @@ export interface Value {
 }
 
 /** What a unit does to memory. */
-export interface Work {
-  /** Values that it reads. */
-  readonly inputs: readonly number[];
+export interface Work extends Host {
   /** Values that it computes. */
   readonly outputs: readonly number[];
   /** Bytes that it needs only while it runs. */
@@ -41,14 +55,23 @@ export interface Work {
 
 /** A lowered schedule, as recomputation sees it. */
 export interface Model {
-  readonly units: readonly Unit[];
   readonly values: readonly Value[];
   readonly work: readonly Work[];
   /** Bytes of the program's arguments, which are there from the start. */
   readonly argumentBytes: number;
   /** As {@link Value.cost}, of the whole program. */
   readonly cost: number;
-  readonly flops: number;
+  /** Whether the chains of hosts, with chains of other values computed within them, are one instruction still. */
+  fits(hosts: readonly Host[], joined: readonly number[]): boolean;
+}
+
+/** A model and the units that it was made from. */
+export interface UnitModel extends Model {
+  readonly units: readonly Unit[];
+  /** The nodes of each unit that go to memory, or to a state. */
+  readonly stored: readonly (readonly Node[])[];
+  /** Products of elements that are rounded before they are added to something. */
+  readonly apart: ReadonlySet<Node>;
 }
 
 /** Arithmetic that takes as long as moving a byte: both ceilings of a core are near 64 GFLOP/s and 64 GB/s. */
@@ -67,8 +90,8 @@ function costOf(nodes: readonly Node[], reads: readonly Node[], writes: readonly
 /**
  * The nodes of a unit that compute `node` again from what is in memory.
  *
- * The copy must round like the original. Whether a product and the addition behind it are one multiply-add, and whether
- * a bias is the seed of a matrix product, depends on what else reads the product; so all its readers come along.
+ * The copy must round like the original. Whether a bias is the seed of a matrix product depends on what else reads the
+ * product, so all its readers come along. (For products of elements see {@link UnitModel.apart}.)
  */
 function cloneOf(node: Node, { nodes, head }: Unit, inMemory: (x: Node) => boolean): Node[] {
   const own = new Set(nodes);
@@ -78,14 +101,31 @@ function cloneOf(node: Node, { nodes, head }: Unit, inMemory: (x: Node) => boole
   const wanted = new Set([node]);
   for (const member of wanted) {
     for (const input of member.inputs) if (own.has(input) && !isRead(input)) wanted.add(input);
-    if (member !== head && member.primitive.name !== "mul") continue;
-    if (member !== node) for (const user of nodes) if (user.inputs.includes(member)) wanted.add(user);
+    if (member === head && member !== node)
+      for (const user of nodes) if (user.inputs.includes(member)) wanted.add(user);
   }
   return nodes.filter((member) => wanted.has(member));
 }
 
+function isElementwise(node: Node): boolean {
+  return !isLeaf(node) && node.primitive.lowering.kind === "elementwise";
+}
+
+/** Products of elements that their chains do not make one multiply-add with what they are added to. */
+function roundedApart(units: readonly Unit[], stored: readonly (readonly Node[])[]): Set<Node> {
+  const apart = new Set<Node>();
+  units.forEach(({ nodes }, i) => {
+    const products = nodes.filter((node) => isElementwise(node) && node.primitive.name === "mul");
+    if (products.length === 0) return;
+    const operations = operationsOf(nodes.filter(isElementwise), new Set(stored[i]));
+    const alone = new Set(operations.map(({ node }) => node));
+    for (const product of products) if (alone.has(product)) apart.add(product);
+  });
+  return apart;
+}
+
 /** Builds the model of a schedule that has been lowered. */
-export function modelOf(units: readonly Unit[], lowered: Lowered, argumentBytes: number): Model {
+export function modelOf(units: readonly Unit[], lowered: Lowered, argumentBytes: number): UnitModel {
   const unitAt = (step: number): number => {
     let [low, high] = [0, units.length - 1];
     while (low < high) {
@@ -140,43 +180,87 @@ export function modelOf(units: readonly Unit[], lowered: Lowered, argumentBytes:
     return buffer !== undefined && numbers.has(buffer) && nodeOf.get(buffer) === node;
   };
 
-  const values = [...numbers.keys()].map((buffer): Value => {
+  /** The values that a host's chain reads as they lie, and nothing else of it does. */
+  const joinsOf = (nodes: readonly Node[], inputs: readonly number[]): number[] =>
+    inputs.filter((v) => {
+      const { node, elementwise } = basic[v] as (typeof basic)[number];
+      const buffer = bufferOf(node);
+      return (
+        elementwise &&
+        nodes.every((member) =>
+          member.inputs.every(
+            (x) =>
+              bufferOf(x) !== buffer || (x === node && isElementwise(member) && sameShape(member.shape, node.shape)),
+          ),
+        )
+      );
+    });
+  const stored = units.map(({ nodes, head }) => nodes.filter((node) => node !== head && lowered.values.has(node)));
+
+  const workspaces = units.map(() => 0);
+  for (const buffer of lowered.temporaries) {
+    if (!numbers.has(buffer) && buffer.first >= 0) (workspaces[unitAt(buffer.first)] as number) += paddedBytes(buffer);
+  }
+  const outputs: number[][] = units.map(() => []);
+  const basic = [...numbers.keys()].map((buffer, v) => {
     const node = nodeOf.get(buffer) as Node;
     const unit = unitAt(buffer.first);
     const clone = cloneOf(node, units[unit] as Unit, inMemory);
+    (outputs[unit] as number[]).push(v);
+    return { buffer, node, unit, clone, elementwise: clone.every(isElementwise) };
+  });
+  // How many of the values of its unit need a node.
+  const needs = new Map<Node, number>();
+  for (const { clone } of basic) for (const node of clone) needs.set(node, (needs.get(node) ?? 0) + 1);
+  const values = basic.map(({ buffer, node, unit, clone, elementwise }): Value => {
     const members = new Set(clone);
     const reads = [...new Set(clone.flatMap(({ inputs }) => inputs))].filter((x) => !members.has(x));
+    const inputs = valuesRead(reads);
+    const own = clone.filter((member) => needs.get(member) === 1);
     return {
       node,
       unit,
       bytes: paddedBytes(buffer),
       uses: [...(readersOf.get(buffer) ?? [])].sort((a, b) => a - b),
       clone,
-      inputs: valuesRead(reads),
+      elementwise,
+      inputs,
+      joins: joinsOf(clone, inputs),
+      chain: clone.filter(isElementwise),
+      stored: [node],
+      workspace: elementwise ? 0 : (workspaces[unit] as number),
       cost: costOf(clone, reads, [node]),
+      ownCost: costOf(own, [], [node]),
       flops: flopsOf(clone),
       reuses: buffer.reuses === null ? -1 : (numbers.get(buffer.reuses.from) ?? -1),
       kept: buffer.last === Number.POSITIVE_INFINITY,
     };
   });
-  const outputs: number[][] = units.map(() => []);
-  for (const [v, { unit }] of values.entries()) (outputs[unit] as number[]).push(v);
-  const workspace = units.map(() => 0);
-  for (const buffer of lowered.temporaries) {
-    if (!numbers.has(buffer) && buffer.first >= 0) (workspace[unitAt(buffer.first)] as number) += paddedBytes(buffer);
-  }
-  const work = units.map((_, i) => ({
-    inputs: valuesRead(read[i] as Node[]),
-    outputs: outputs[i] as number[],
-    workspace: workspace[i] as number,
-  }));
+  const work = units.map(({ nodes }, i): Work => {
+    const inputs = valuesRead(read[i] as Node[]);
+    return {
+      inputs,
+      joins: joinsOf(nodes, inputs),
+      chain: nodes.filter(isElementwise),
+      stored: stored[i] as Node[],
+      outputs: outputs[i] as number[],
+      workspace: workspaces[i] as number,
+    };
+  });
+  const apart = roundedApart(units, stored);
   const computed = units.filter(({ nodes: [first] }) => first !== undefined && !isLeaf(first));
   return {
     units,
+    stored,
+    apart,
     values,
     work,
     argumentBytes,
     cost: computed.reduce((sum, { nodes }) => sum + costOf(nodes, [], nodes.slice(-1)), 0),
-    flops: flopsOf(computed.flatMap(({ nodes }) => nodes)),
+    fits: (hosts, joined) => {
+      const inner = joined.flatMap((v) => (values[v] as Value).chain);
+      const nodes = [...new Set([...inner, ...hosts.flatMap(({ chain }) => chain)])];
+      return fitsChain(nodes, lowered.values, new Set(hosts.flatMap((host) => host.stored)), apart);
+    },
   };
 }

@@ -6,9 +6,10 @@ import { Layout } from "../isa.js";
 import type { Buffer } from "./buffer.js";
 import type { Unit } from "./fuse.js";
 import type { Lowered, Targets } from "./lower.js";
-import { isRoute, type Route, rebuild, route, SCORES, type Score } from "./recompute.js";
+import { isRoute, type Route, route, SCORES, type Score } from "./recompute.js";
 import { fitBudget } from "./recompute-budget.js";
-import { type Model, modelOf } from "./recompute-model.js";
+import { modelOf, type UnitModel } from "./recompute-model.js";
+import { rebuild } from "./recompute-rebuild.js";
 
 /**
  * Which values of the forward pass (what the results are computed from) the backward pass computes again whatever the
@@ -65,7 +66,7 @@ function isWithin(region: Region | null, outer: Region): boolean {
 }
 
 /** The values that are given up in any case, and the last unit before that. */
-function dropsOf(model: Model, { results }: Targets, policy: RecomputePolicy | undefined): Map<number, number> {
+function dropsOf(model: UnitModel, { results }: Targets, policy: RecomputePolicy | undefined): Map<number, number> {
   const forward = policy === undefined ? new Set<Node>() : new Set(topological(results));
   const drops = new Map<number, number>();
   model.values.forEach(({ node, unit, uses, kept }, v) => {
@@ -114,7 +115,7 @@ export function recompute(
     return { units, targets: { results, updates }, originals, copies };
   };
   if (budget === undefined) {
-    const free = route(model, Number.POSITIVE_INFINITY, SCORES[0] as Score, drops);
+    const free = route(model, Number.POSITIVE_INFINITY, { score: SCORES[0] as Score, dropAfter: drops });
     if (!isRoute(free)) throw new Error("checkpoints compute values again more often than a plan can hold");
     return along(free);
   }

@@ -2,23 +2,22 @@
  * Recomputation: gives up values between their uses and computes them again, so that a program fits its memory.
  *
  * The schedule is walked once with a limit on the bytes alive. Where it is exceeded, the value with the best score is
- * given up: as in dynamic tensor rematerialization (Kirisame et al., ICLR 2021), but with the future known.
+ * given up: as in dynamic tensor rematerialization (Kirisame et al., ICLR 2021), but with the future known. A chain
+ * that only another chain waits for is computed within that one and never reaches memory; and of the values that a
+ * chain leaves for later, those that memory has no room for are computed when they are needed.
  */
-import type { Node } from "../graph/tensor.js";
-import { isLeaf } from "../graph/walk.js";
-import { copyOf } from "./copy.js";
-import type { Unit } from "./fuse.js";
-import type { Model, Value } from "./recompute-model.js";
+import type { Host, Model, Value } from "./recompute-model.js";
 
-/** One thing that the program does: a unit of the schedule, or a value computed again. */
-export type Action = { readonly unit: number } | { readonly again: number };
+/** One thing that the program does: a unit of the schedule, or values of one unit computed again together. */
+export type Action =
+  | { readonly unit: number; readonly joined: readonly number[]; readonly deferred: readonly number[] }
+  | { readonly again: readonly number[]; readonly joined: readonly number[]; readonly gaps: readonly number[] };
 
 /** A way through the schedule. */
 export interface Route {
   readonly actions: readonly Action[];
   /** What computing again costs, as {@link Value.cost}. */
   readonly cost: number;
-  readonly flops: number;
   readonly peakBytes: number;
 }
 
@@ -43,115 +42,270 @@ export const SCORES: readonly Score[] = [
   (bytes, _, distance) => bytes * distance,
 ];
 
+/** How a walk chooses. */
+export interface Choices {
+  readonly score: Score;
+  /** Values that are given up in any case, and the unit after which. */
+  readonly dropAfter?: ReadonlyMap<number, number>;
+  /** Stretches between two uses of a value over which it is not given up for room: see {@link gapOf}. */
+  readonly pinned?: ReadonlySet<number>;
+  /** Whether a chain is computed within another even where it is needed once more later. */
+  readonly joinOften?: boolean;
+}
+
 /** A route that computes more than this many times the program's own cost again is given up. */
 const MOST_COST = 3;
 
+const MAX_USES = 2 ** 20;
+
+/** Names the stretch of a value's life before its use number `use`. */
+export function gapOf(value: number, use: number): number {
+  return value * MAX_USES + use;
+}
+
+/** What is needed to run a host: values in memory, and chains computed within it, inputs first. */
+interface Need {
+  readonly reads: readonly number[];
+  readonly joined: readonly number[];
+}
+
 class Walk {
+  private readonly values: readonly Value[];
   private readonly resident: Uint8Array;
-  private readonly locked: Uint8Array;
+  /** How many of the actions under way read each value. */
+  private readonly locked: Int32Array;
+  private readonly nextUse: Int32Array;
+  /** Whether the unit of each value has run, and whether that computed it. */
+  private readonly ran: Uint8Array;
+  private readonly known: Uint8Array;
+  /** Whether a value that is gone will be computed again, so that it claims its inputs, and by how many each is. */
+  private readonly claims: Uint8Array;
+  private readonly claimed: Int32Array;
   /** For each value, when it is needed next: by a unit, or for computing another one again. */
   private readonly needed: Float64Array;
   private readonly again: Float64Array;
-  private readonly nextUse: Int32Array;
   private readonly actions: Action[] = [];
   private live: number;
   private peak = 0;
   private cost = 0;
-  private flops = 0;
   private time = 0;
 
   constructor(
     private readonly model: Model,
     private readonly limit: number,
-    private readonly score: Score,
-    private readonly dropAfter: ReadonlyMap<number, number>,
-    private readonly pinned: ReadonlySet<number>,
+    private readonly choices: Choices,
   ) {
     const count = model.values.length;
+    this.values = model.values;
     this.resident = new Uint8Array(count);
-    this.locked = new Uint8Array(count);
+    this.locked = new Int32Array(count);
+    this.nextUse = new Int32Array(count);
+    this.ran = new Uint8Array(count);
+    this.known = new Uint8Array(count);
+    this.claims = new Uint8Array(count);
+    this.claimed = new Int32Array(count);
     this.needed = new Float64Array(count);
     this.again = new Float64Array(count);
-    this.nextUse = new Int32Array(count);
     this.live = model.argumentBytes;
   }
 
   run(): Route | DeadEnd {
     const { model } = this;
-    for (let unit = 0; unit < model.units.length; unit++) {
+    for (let unit = 0; unit < model.work.length; unit++) {
       this.time = unit;
       const failed = this.execute(unit);
       if (failed !== null) return failed;
       if (this.cost > MOST_COST * model.cost) return { unit, bytes: this.live };
     }
-    return { actions: this.actions, cost: this.cost, flops: this.flops, peakBytes: this.peak };
+    return { actions: this.actions, cost: this.cost, peakBytes: this.peak };
   }
 
   private value(v: number): Value {
-    return this.model.values[v] as Value;
+    return this.values[v] as Value;
   }
 
-  private execute(unit: number): DeadEnd | null {
-    const { inputs, outputs, workspace } = this.model.work[unit] as Model["work"][number];
-    for (const v of inputs) {
-      const failed = this.fetch(v, inputs);
-      if (failed !== null) return failed;
+  // ── What is in memory ─────────────────────────────────────────────────────────────────────────────────────────────
+
+  private isWanted(v: number): boolean {
+    return (this.nextUse[v] as number) < this.value(v).uses.length || (this.claimed[v] as number) > 0;
+  }
+
+  /** Brings into line with a change to `v` what it claims, and frees what nothing waits for any more. */
+  private refresh(changed: number): void {
+    const stack = [changed];
+    for (let v = stack.pop(); v !== undefined; v = stack.pop()) {
+      const { inputs, kept } = this.value(v);
+      const wanted = this.isWanted(v);
+      if (this.resident[v] === 1 && !wanted && this.locked[v] === 0 && !kept) this.remove(v);
+      const claims = this.resident[v] === 0 && this.ran[v] === 1 && wanted ? 1 : 0;
+      if (claims === this.claims[v]) continue;
+      this.claims[v] = claims;
+      for (const x of inputs) {
+        (this.claimed[x] as number) += claims === 1 ? 1 : -1;
+        stack.push(x);
+      }
     }
-    for (const v of inputs) this.advance(v, unit);
-    this.lock(inputs, 1);
-    this.look();
-    // An output may be written over an input that dies here.
-    const takenOver = new Set<number>();
-    let bytes = workspace;
-    for (const v of outputs) {
-      const { reuses } = this.value(v);
-      const free = reuses >= 0 && this.resident[reuses] === 1 && this.needed[reuses] === Number.POSITIVE_INFINITY;
-      if (free && !takenOver.has(reuses)) takenOver.add(reuses);
-      else bytes += this.value(v).bytes;
-    }
-    const failed = this.makeRoom(bytes);
-    this.lock(inputs, 0);
-    if (failed !== null) return failed;
-    for (const v of outputs) this.hold(v);
-    this.live -= [...takenOver].reduce((sum, v) => sum + this.value(v).bytes, 0);
-    for (const v of takenOver) this.resident[v] = 0;
-    this.actions.push({ unit });
-    for (const v of [...inputs, ...outputs]) {
-      if (this.dropAfter.get(v) === unit && this.resident[v] === 1) this.release(v);
-    }
-    this.look();
-    for (let v = 0; v < this.resident.length; v++) {
-      if (this.resident[v] === 1 && this.needed[v] === Number.POSITIVE_INFINITY && !this.value(v).kept) this.release(v);
-    }
-    return null;
   }
 
-  private lock(values: readonly number[], change: 0 | 1): void {
-    for (const v of values) this.locked[v] = change;
-  }
-
-  /** Moves past the uses up to and including `unit`. */
-  private advance(v: number, unit: number): void {
-    const { uses } = this.value(v);
-    let next = this.nextUse[v] as number;
-    while (next < uses.length && (uses[next] as number) <= unit) next++;
-    this.nextUse[v] = next;
-  }
-
-  private hold(v: number): void {
-    this.resident[v] = 1;
-    this.live += this.value(v).bytes;
-  }
-
-  private release(v: number): void {
+  private remove(v: number): void {
     this.resident[v] = 0;
     this.live -= this.value(v).bytes;
   }
 
-  /** Works out anew when each value is needed, and what it would cost to compute it again. */
+  private giveUp(v: number): void {
+    this.remove(v);
+    this.refresh(v);
+  }
+
+  private hold(v: number): void {
+    this.resident[v] = 1;
+    this.ran[v] = 1;
+    this.known[v] = 1;
+    this.live += this.value(v).bytes;
+    this.refresh(v);
+  }
+
+  private lock(values: readonly number[]): void {
+    for (const v of values) (this.locked[v] as number)++;
+  }
+
+  private unlock(values: readonly number[]): void {
+    for (const v of values) {
+      (this.locked[v] as number)--;
+      this.refresh(v);
+    }
+  }
+
+  /** Moves past the uses up to and including the current unit. */
+  private advance(v: number): void {
+    const { uses } = this.value(v);
+    let next = this.nextUse[v] as number;
+    while (next < uses.length && (uses[next] as number) <= this.time) next++;
+    this.nextUse[v] = next;
+    this.refresh(v);
+  }
+
+  // ── What is done ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+  private execute(unit: number): DeadEnd | null {
+    const work = this.model.work[unit] as Model["work"][number];
+    const { inputs, outputs } = work;
+    const { reads, joined } = this.need([work], []);
+    this.lock(reads);
+    const failed = this.fetchAll(reads);
+    if (failed !== null) return failed;
+    for (const v of inputs) this.advance(v);
+    // An output may be written over an input that dies here.
+    const takenOver = new Set<number>();
+    const placed: number[] = [];
+    for (const v of outputs) {
+      const { reuses } = this.value(v);
+      if (reads.includes(reuses) && !this.isWanted(reuses) && !takenOver.has(reuses)) takenOver.add(reuses);
+      else placed.push(v);
+    }
+    const bytes = placed.reduce((sum, v) => sum + this.value(v).bytes, work.workspace);
+    const deferrable = outputs.length > 1 ? placed.filter((v) => this.value(v).elementwise && !this.value(v).kept) : [];
+    const deferred = this.makeRoom(bytes, deferrable.slice(outputs.length === deferrable.length ? 1 : 0));
+    if (!Array.isArray(deferred)) return deferred;
+    for (const v of outputs) {
+      this.ran[v] = 1;
+      if (deferred.includes(v)) this.refresh(v);
+      else this.hold(v);
+    }
+    for (const v of takenOver) this.remove(v);
+    this.charge(joined);
+    this.actions.push({ unit, joined, deferred });
+    this.unlock(reads);
+    for (const v of [...inputs, ...outputs]) {
+      if (this.choices.dropAfter?.get(v) === unit && this.resident[v] === 1) this.giveUp(v);
+    }
+    return null;
+  }
+
+  /** What hosts read, if `own` are computed with them. */
+  private need(hosts: readonly Host[], own: readonly number[]): Need {
+    const reads = new Set<number>();
+    const joined = new Set<number>();
+    const visit = (host: Host): void => {
+      for (const x of host.inputs) {
+        if (own.includes(x) || joined.has(x)) continue;
+        const joins = !reads.has(x) && this.resident[x] === 0 && host.joins.includes(x) && this.mayJoin(x);
+        if (!joins || !this.model.fits(hosts, [...joined, x])) {
+          reads.add(x);
+          continue;
+        }
+        visit(this.value(x));
+        joined.add(x);
+      }
+    };
+    for (const host of hosts) visit(host);
+    return { reads: [...reads], joined: [...joined] };
+  }
+
+  private mayJoin(v: number): boolean {
+    return this.choices.joinOften === true || (this.value(v).uses.at(-1) as number) <= this.time;
+  }
+
+  /** Makes values resident that are locked. */
+  private fetchAll(values: readonly number[]): DeadEnd | null {
+    for (const v of values) {
+      if (this.resident[v] === 1) continue;
+      const { unit } = this.value(v);
+      const failed = this.fetch(values.filter((x) => this.resident[x] === 0 && this.value(x).unit === unit));
+      if (failed !== null) return failed;
+    }
+    return null;
+  }
+
+  /** Computes values of one unit again. */
+  private fetch(group: readonly number[]): DeadEnd | null {
+    const { reads, joined } = this.need(
+      group.map((v) => this.value(v)),
+      group,
+    );
+    this.lock(reads);
+    const failed = this.fetchAll(reads);
+    if (failed !== null) return failed;
+    const takenOver = new Set<number>();
+    let bytes = 0;
+    for (const v of group) {
+      const { reuses, workspace } = this.value(v);
+      const last = reads.includes(reuses) && this.locked[reuses] === 1 && this.claimed[reuses] === 1;
+      const dies = last && (this.nextUse[reuses] as number) >= this.value(reuses).uses.length;
+      if (dies && group.length === 1) takenOver.add(reuses);
+      else bytes += this.value(v).bytes;
+      bytes += workspace;
+    }
+    const room = this.makeRoom(bytes, []);
+    if (!Array.isArray(room)) return room;
+    this.charge([...joined]);
+    for (const v of group) this.cost += this.costOf(v, this.value(v).cost);
+    for (const v of group) this.hold(v);
+    for (const v of takenOver) this.remove(v);
+    this.actions.push({ again: group, joined, gaps: group.map((v) => gapOf(v, this.nextUse[v] as number)) });
+    this.unlock(reads);
+    return null;
+  }
+
+  /** Adds up what computing chains within others costs: their values are neither written nor read. */
+  private charge(joined: readonly number[]): void {
+    for (const v of joined) {
+      const { cost, bytes, flops } = this.value(v);
+      this.cost += this.costOf(v, Math.max(flops, cost - 2 * bytes));
+      this.known[v] = 1;
+    }
+  }
+
+  /** What is computed for the first time costs nothing but what other values have to compute anew for it. */
+  private costOf(v: number, cost: number): number {
+    return this.known[v] === 1 ? cost : Math.max(0, cost - this.value(v).ownCost);
+  }
+
+  // ── Making room ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** Works out when each value is needed, and what it would cost to compute it again. */
   private look(): void {
-    const { values } = this.model;
-    const { needed, again, resident, nextUse } = this;
+    const { values, needed, again, resident, nextUse, claims } = this;
     for (let v = 0; v < values.length; v++) {
       const { uses, cost, inputs } = values[v] as Value;
       needed[v] = uses[nextUse[v] as number] ?? Number.POSITIVE_INFINITY;
@@ -160,146 +314,58 @@ class Walk {
       again[v] = sum;
     }
     for (let v = values.length - 1; v >= 0; v--) {
-      const { unit, inputs } = values[v] as Value;
-      if (resident[v] === 1 || unit >= this.time || needed[v] === Number.POSITIVE_INFINITY) continue;
-      for (const x of inputs) needed[x] = Math.min(needed[x] as number, needed[v] as number);
+      if (claims[v] === 0) continue;
+      for (const x of (values[v] as Value).inputs) needed[x] = Math.min(needed[x] as number, needed[v] as number);
     }
   }
 
-  /** Gives values up until so many bytes more may be alive. */
-  private makeRoom(bytes: number): DeadEnd | null {
-    const { values } = this.model;
-    while (this.live + bytes > this.limit) {
+  /**
+   * Gives values up until so many bytes more may be alive.
+   * @param deferrable values among these bytes that may be left for later
+   * @returns of these, the ones that are
+   */
+  private makeRoom(bytes: number, deferrable: readonly number[]): number[] | DeadEnd {
+    const { values, choices } = this;
+    const deferred: number[] = [];
+    let more = bytes;
+    while (this.live + more > this.limit) {
+      this.look();
       let best = -1;
       let most = 0;
-      for (let v = 0; v < values.length; v++) {
-        const { kept, bytes: size } = values[v] as Value;
-        if (this.resident[v] === 0 || this.locked[v] === 1 || kept || this.pinned.has(v)) continue;
-        const distance = (this.needed[v] as number) - this.time;
-        const score = this.score(size, this.again[v] as number, Math.min(distance, values.length));
+      const consider = (v: number, cost: number): void => {
+        if (choices.pinned?.has(gapOf(v, this.nextUse[v] as number))) return;
+        const distance = Math.min((this.needed[v] as number) - this.time, values.length);
+        const score = choices.score(this.value(v).bytes, Math.max(1, cost), distance);
         if (score > most) [best, most] = [v, score];
+      };
+      for (let v = 0; v < values.length; v++) {
+        if (this.resident[v] === 0 || this.locked[v] !== 0 || (values[v] as Value).kept) continue;
+        consider(v, this.again[v] as number);
       }
-      if (best === -1) return { unit: this.time, bytes: this.live + bytes };
-      this.release(best);
-      this.look();
+      for (const v of deferrable) {
+        if (!deferred.includes(v)) consider(v, (this.again[v] as number) - this.value(v).ownCost);
+      }
+      if (best === -1) return { unit: this.time, bytes: this.live + more };
+      if (this.resident[best] === 1) this.giveUp(best);
+      else {
+        deferred.push(best);
+        more -= this.value(best).bytes;
+      }
     }
-    this.peak = Math.max(this.peak, this.live + bytes);
-    return null;
-  }
-
-  /** Makes a value resident; `locked` values are not given up for it. */
-  private fetch(v: number, locked: readonly number[]): DeadEnd | null {
-    if (this.resident[v] === 1) return null;
-    const { inputs, bytes, cost, flops, unit } = this.value(v);
-    const together = [...locked, ...inputs];
-    for (const x of inputs) {
-      const failed = this.fetch(x, together);
-      if (failed !== null) return failed;
-    }
-    const before = together.map((x) => this.locked[x] as number);
-    this.lock(together, 1);
-    this.look();
-    const failed = this.makeRoom(bytes + (this.model.work[unit] as Model["work"][number]).workspace);
-    together.forEach((x, i) => {
-      this.locked[x] = before[i] as number;
-    });
-    if (failed !== null) return failed;
-    this.hold(v);
-    this.actions.push({ again: v });
-    this.cost += cost;
-    this.flops += flops;
-    return null;
+    this.peak = Math.max(this.peak, this.live + more);
+    return deferred;
   }
 }
 
 /**
  * Walks a schedule within a limit.
  * @param limit bytes that may be alive at once
- * @param dropAfter values that are given up in any case, and the unit after which
- * @param pinned values that are not given up for room
  */
-export function route(
-  model: Model,
-  limit: number,
-  score: Score,
-  dropAfter: ReadonlyMap<number, number> = new Map(),
-  pinned: ReadonlySet<number> = new Set(),
-): Route | DeadEnd {
-  return new Walk(model, limit, score, dropAfter, pinned).run();
+export function route(model: Model, limit: number, choices: Choices): Route | DeadEnd {
+  return new Walk(model, limit, choices).run();
 }
 
 /** Whether a way was found. */
 export function isRoute(found: Route | DeadEnd): found is Route {
   return "actions" in found;
-}
-
-/** A schedule in which some values are computed again, and what stands for a node of the old one at its end. */
-export interface Rebuilt {
-  readonly units: readonly Unit[];
-  resolve(node: Node): Node;
-  /** The original of each value that is computed again. */
-  readonly originals: ReadonlyMap<Node, Node>;
-  /** All nodes that are computed again. */
-  readonly copies: ReadonlySet<Node>;
-}
-
-/** Turns a route into units. Nodes that read a value computed again are made anew, on the copy. */
-export function rebuild({ units, values }: Model, { actions }: Route): Rebuilt {
-  const out: Unit[] = [];
-  const current = new Map<Node, Node>();
-  const unitOf = new Map(units.flatMap((unit) => unit.nodes.map((node) => [node, unit] as const)));
-  const emitted = new Set<Unit>();
-  const originals = new Map<Node, Node>();
-  const copies = new Set<Node>();
-  const viewed = new Map<Node, Map<Node, Node>>();
-  const isView = (node: Node): boolean => !isLeaf(node) && node.primitive.lowering.kind === "view";
-
-  const resolve = (node: Node): Node => {
-    const known = current.get(node);
-    if (!isView(node)) return known ?? node;
-    const [input] = node.inputs as [Node];
-    const source = resolve(input);
-    const views = viewed.get(node) ?? new Map<Node, Node>();
-    viewed.set(node, views);
-    const done = views.get(source);
-    if (done !== undefined) return done;
-    const view = source === input ? node : copyOf(node, [source]);
-    views.set(source, view);
-    out.push({ nodes: [view], head: null });
-    return view;
-  };
-  /** Emits copies of `nodes`; of the originals where nothing that they read has changed, unless `fresh`. */
-  const emit = (nodes: readonly Node[], head: Node | null, fresh: boolean): Map<Node, Node> => {
-    const made = new Map<Node, Node>();
-    for (const node of nodes) {
-      const inputs = node.inputs.map((x) => made.get(x) ?? resolve(x));
-      made.set(node, !fresh && inputs.every((x, i) => x === node.inputs[i]) ? node : copyOf(node, inputs));
-    }
-    out.push({ nodes: [...made.values()], head: head === null ? null : (made.get(head) ?? null) });
-    return made;
-  };
-
-  for (const unit of units) if (isLeaf(unit.nodes[0] as Node)) out.push(unit);
-  for (const action of actions) {
-    if ("again" in action) {
-      const { node, clone } = values[action.again] as Value;
-      if (isView(node)) {
-        viewed.get(node)?.clear();
-        continue;
-      }
-      const { head } = unitOf.get(node) as Unit;
-      const made = emit(clone, head, true);
-      for (const each of made.values()) copies.add(each);
-      const copy = made.get(node) as Node;
-      current.set(node, copy);
-      originals.set(copy, node);
-      continue;
-    }
-    const unit = units[action.unit] as Unit;
-    const [first] = unit.nodes as [Node];
-    if (isLeaf(first) || isView(first) || emitted.has(unit)) continue;
-    emitted.add(unit);
-    for (const [node, made] of emit(unit.nodes, unit.head, false)) current.set(node, made);
-  }
-  return { units: out, resolve, originals, copies };
 }

@@ -2,8 +2,10 @@
  * Scheduling: an order of the units in which few values wait.
  *
  * The backward pass is walked update by update, the shallowest first: a weight's gradient is computed as soon as the
- * cotangent that it needs is there, the weight is updated in its place, and what only they read is free again.
+ * cotangent that it needs is there, the weight is updated in its place, and what only they read is free again. Then
+ * every unit that frees more than it leaves moves forward to where it can run.
  */
+import { sizeOf } from "../graph/shape.js";
 import type { Node } from "../graph/tensor.js";
 import { isLeaf } from "../graph/walk.js";
 import type { Unit } from "./fuse.js";
@@ -93,19 +95,95 @@ export function schedule(
       if (other !== writer && !isBehind(other, writer, before)) (before[writer] as number[]).push(other);
     }
   }
-  return walk(units, before, [
+  const shallowFirst = (a: number, b: number): number => (depth[a] as number) - (depth[b] as number);
+  const order = walk(before, [
     ...results.map((node) => unitOf.get(node) as number),
-    ...updates
-      .map(({ node }) => unitOf.get(node) as number)
-      .sort((a, b) => (depth[a] as number) - (depth[b] as number)),
+    ...updates.map(({ node }) => unitOf.get(node) as number).sort(shallowFirst),
   ]);
+  const inPlace = new Set(updates.map(({ node }) => node));
+  return new Hoist(units, before, inPlace).run(order).map((unit) => units[unit] as Unit);
+}
+
+/** Moves units that free more than they leave to the first place where they can run. */
+class Hoist {
+  /** For each unit, the values that it reads; what a view hands on counts as read by the view's readers. */
+  private readonly reads: Node[][];
+  private readonly readers = new Map<Node, number[]>();
+  private readonly unread = new Map<Node, number>();
+  private readonly waitsFor: Int32Array;
+  private readonly users: number[][];
+  private readonly done: Uint8Array;
+  private readonly order: number[] = [];
+
+  constructor(
+    private readonly units: readonly Unit[],
+    before: readonly (readonly number[])[],
+    private readonly inPlace: ReadonlySet<Node>,
+  ) {
+    this.users = units.map(() => []);
+    this.done = new Uint8Array(units.length);
+    for (const [i, from] of before.entries()) for (const unit of from) (this.users[unit] as number[]).push(i);
+    this.waitsFor = Int32Array.from(before, (from) => from.length);
+    const sourceOf = new Map<Node, Node>();
+    this.reads = units.map(({ nodes }, i) => {
+      const own = new Set(nodes);
+      const [first] = nodes as [Node];
+      if (isLeaf(first)) return [];
+      const outer = new Set(nodes.flatMap((node) => node.inputs).filter((x) => !own.has(x)));
+      const values = [...new Set([...outer].map((x) => sourceOf.get(x) ?? x))];
+      if (first.primitive.lowering.kind === "view") {
+        sourceOf.set(first, values[0] as Node);
+        return [];
+      }
+      for (const value of values) {
+        const readers = this.readers.get(value) ?? [];
+        readers.push(i);
+        this.readers.set(value, readers);
+      }
+      return values;
+    });
+    for (const [value, { length }] of this.readers) this.unread.set(value, length);
+  }
+
+  run(order: readonly number[]): readonly number[] {
+    for (const unit of order) if (this.done[unit] === 0) this.emit(unit);
+    return this.order;
+  }
+
+  /** Emits a unit, and what it enables that leaves less than it frees. */
+  private emit(unit: number): void {
+    const stack = [unit];
+    for (let next = stack.pop(); next !== undefined; next = stack.pop()) {
+      if (this.done[next] === 1) continue;
+      this.done[next] = 1;
+      this.order.push(next);
+      for (const user of this.users[next] as number[]) (this.waitsFor[user] as number)--;
+      const values = this.reads[next] as Node[];
+      for (const value of values) this.unread.set(value, (this.unread.get(value) as number) - 1);
+      const near = [...values, ...(this.units[next] as Unit).nodes].flatMap((value) => this.readers.get(value) ?? []);
+      for (const other of near) if (this.pays(other)) stack.push(other);
+    }
+  }
+
+  /** Whether a unit can run, and frees more than it leaves. */
+  private pays(unit: number): boolean {
+    if (this.done[unit] === 1 || this.waitsFor[unit] !== 0) return false;
+    let gain = 0;
+    for (const value of this.reads[unit] as Node[]) {
+      if (this.unread.get(value) === 1 && !isLeaf(value)) gain += sizeOf(value.shape);
+    }
+    for (const node of (this.units[unit] as Unit).nodes) {
+      if (this.unread.has(node) && !this.inPlace.has(node)) gain -= sizeOf(node.shape);
+    }
+    return gain > 0;
+  }
 }
 
 /** Visits `roots` in order, each after the units `before` it. */
-function walk(units: readonly Unit[], before: readonly (readonly number[])[], roots: readonly number[]): Unit[] {
-  const order: Unit[] = [];
-  const seen = new Uint8Array(units.length);
-  const next = new Int32Array(units.length);
+function walk(before: readonly (readonly number[])[], roots: readonly number[]): number[] {
+  const order: number[] = [];
+  const seen = new Uint8Array(before.length);
+  const next = new Int32Array(before.length);
   for (const root of roots) {
     if (seen[root] === 1) continue;
     const stack = [root];
@@ -119,7 +197,7 @@ function walk(units: readonly Unit[], before: readonly (readonly number[])[], ro
         continue;
       }
       stack.pop();
-      order.push(units[unit] as Unit);
+      order.push(unit);
     }
   }
   return order;

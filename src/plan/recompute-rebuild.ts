@@ -1,0 +1,121 @@
+/** From a route through a schedule to units: copies of what is computed again, where it is. */
+import type { Node } from "../graph/tensor.js";
+import { isLeaf } from "../graph/walk.js";
+import { copyOf } from "./copy.js";
+import type { Unit } from "./fuse.js";
+import type { Route } from "./recompute.js";
+import type { UnitModel, Value } from "./recompute-model.js";
+
+/** A schedule in which some values are computed again, and what stands for a node of the old one at its end. */
+export interface Rebuilt {
+  readonly units: readonly Unit[];
+  resolve(node: Node): Node;
+  /** The original of each value that is computed again. */
+  readonly originals: ReadonlyMap<Node, Node>;
+  /** All nodes that are computed again. */
+  readonly copies: ReadonlySet<Node>;
+}
+
+function isView(node: Node): boolean {
+  return !isLeaf(node) && node.primitive.lowering.kind === "view";
+}
+
+/** The nodes of a unit that all it computes needs, except for some values. */
+function without({ nodes, head }: Unit, outputs: readonly Node[], dropped: ReadonlySet<Node>): Node[] {
+  const own = new Set(nodes);
+  const wanted = new Set(outputs.filter((node) => !dropped.has(node)));
+  for (const member of wanted) {
+    for (const input of member.inputs) if (own.has(input)) wanted.add(input);
+    // Whether a bias is the seed of a product depends on what else reads the product.
+    if (member === head) for (const user of nodes) if (user.inputs.includes(member)) wanted.add(user);
+  }
+  return nodes.filter((node) => wanted.has(node));
+}
+
+/** Turns a route into units. Nodes that read a value computed again are made anew, on the copy. */
+export function rebuild(model: UnitModel, { actions }: Route): Rebuilt {
+  const { units, values } = model;
+  const out: Unit[] = [];
+  const current = new Map<Node, Node>();
+  const computed = new Set<Node>();
+  const originals = new Map<Node, Node>();
+  const copies = new Set<Node>();
+  const viewed = new Map<Node, Map<Node, Node>>();
+
+  const resolve = (node: Node): Node => {
+    const known = current.get(node);
+    if (!isView(node)) return known ?? node;
+    const [input] = node.inputs as [Node];
+    const source = resolve(input);
+    const views = viewed.get(node) ?? new Map<Node, Node>();
+    viewed.set(node, views);
+    const done = views.get(source);
+    if (done !== undefined) return done;
+    const view = source === input ? node : copyOf(node, [source]);
+    views.set(source, view);
+    out.push({ nodes: [view], head: null });
+    return view;
+  };
+  /** Emits nodes, inputs first: copies of those that were computed before or read what is not the original. */
+  const emit = (nodes: readonly Node[], head: Node | null): Map<Node, Node> => {
+    const made = new Map<Node, Node>();
+    // What is read from memory may be a view, which has to stand before.
+    const own = new Set(nodes);
+    const sources = new Map<Node, Node>();
+    for (const x of nodes.flatMap(({ inputs }) => inputs)) if (!own.has(x)) sources.set(x, resolve(x));
+    for (const node of nodes) {
+      const inputs = node.inputs.map((x) => made.get(x) ?? (sources.get(x) as Node));
+      const again = computed.has(node);
+      const same = !again && inputs.every((x, i) => x === node.inputs[i]);
+      const copy = same ? node : copyOf(node, inputs);
+      if (again) copies.add(copy);
+      computed.add(node);
+      made.set(node, copy);
+    }
+    const apart = new Set([...made].flatMap(([node, copy]) => (model.apart.has(node) ? [copy] : [])));
+    out.push({ nodes: [...made.values()], head: head === null ? null : (made.get(head) ?? null), apart });
+    return made;
+  };
+  /** The nodes of chains that are computed within others, without those in `own`. */
+  const within = (joined: readonly number[], own: readonly Node[]): Node[] => {
+    const known = new Set(own);
+    return [...new Set(joined.flatMap((v) => (values[v] as Value).clone))].filter((node) => !known.has(node));
+  };
+  const inOrder = (inner: readonly Node[], nodes: readonly Node[], head: Node | null): Node[] =>
+    head !== null && nodes.includes(head)
+      ? [head, ...inner, ...nodes.filter((node) => node !== head)]
+      : [...inner, ...nodes];
+  const note = (v: number, made: ReadonlyMap<Node, Node>): void => {
+    const { node } = values[v] as Value;
+    const copy = made.get(node) as Node;
+    if (copies.has(copy)) originals.set(copy, node);
+  };
+
+  for (const unit of units) if (isLeaf(unit.nodes[0] as Node)) out.push(unit);
+  for (const action of actions) {
+    if ("again" in action) {
+      const [first] = action.again as [number];
+      const { node, unit } = values[first] as Value;
+      if (isView(node)) {
+        viewed.get(node)?.clear();
+        continue;
+      }
+      const { nodes, head } = units[unit] as Unit;
+      const wanted = new Set(action.again.flatMap((v) => (values[v] as Value).clone));
+      const own = nodes.filter((member) => wanted.has(member));
+      const made = emit(inOrder(within(action.joined, own), own, head), head);
+      for (const v of action.again) current.set((values[v] as Value).node, made.get((values[v] as Value).node) as Node);
+      for (const v of [...action.again, ...action.joined]) note(v, made);
+      continue;
+    }
+    const unit = units[action.unit] as Unit;
+    const [first] = unit.nodes as [Node];
+    if (isLeaf(first) || isView(first)) continue;
+    const dropped = new Set(action.deferred.map((v) => (values[v] as Value).node));
+    const own = dropped.size === 0 ? unit.nodes : without(unit, model.stored[action.unit] as readonly Node[], dropped);
+    const made = emit(inOrder(within(action.joined, own), own, unit.head), unit.head);
+    for (const node of own) if (!dropped.has(node)) current.set(node, made.get(node) as Node);
+    for (const v of action.joined) note(v, made);
+  }
+  return { units: out, resolve, originals, copies };
+}
