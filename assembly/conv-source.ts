@@ -20,7 +20,8 @@ import { word } from "./word";
 const APART: i32 = i32.MIN_VALUE;
 
 function computesImage(pc: usize): bool {
-  return word(pc, ConvField.Mode) === ConvMode.Image;
+  const mode = word(pc, ConvField.Mode);
+  return mode === ConvMode.Image || mode === ConvMode.WinogradImage;
 }
 
 /** Bytes of a part of the workspace that holds so many floats: whole vectors. */
@@ -29,7 +30,7 @@ export function wholeVectors(floats: i32): usize {
 }
 
 /** Size of the source in dimension `d`. */
-function sourceSize(pc: usize, d: i32): i32 {
+export function sourceSize(pc: usize, d: i32): i32 {
   return word(pc, (computesImage(pc) ? ConvField.OutputSize : ConvField.ImageSize) + d);
 }
 
@@ -38,7 +39,8 @@ export function planeSize(pc: usize, d: i32): i32 {
   return word(pc, (computesImage(pc) ? ConvField.ImageSize : ConvField.OutputSize) + d);
 }
 
-function before(pc: usize, d: i32): i32 {
+/** Elements before the source's first that are read, in dimension `d`. */
+export function readsBeforeOf(pc: usize, d: i32): i32 {
   return <i32>(
     readsBefore(
       computesImage(pc),
@@ -65,7 +67,7 @@ function behind(pc: usize, d: i32): i32 {
 }
 
 function paddedSize(pc: usize, d: i32): i32 {
-  return before(pc, d) + sourceSize(pc, d) + behind(pc, d);
+  return readsBeforeOf(pc, d) + sourceSize(pc, d) + behind(pc, d);
 }
 
 /** Elements of the kernel. */
@@ -96,7 +98,7 @@ export function padPlanes(pc: usize, channels: i32, from: usize, to: usize): voi
   const paddedRow = <usize>paddedSize(pc, 2) << 2;
   const paddedSlice = paddedRow * <usize>paddedSize(pc, 1);
   const padded = paddedSlice * <usize>paddedSize(pc, 0);
-  to += paddedSlice * <usize>before(pc, 0) + paddedRow * <usize>before(pc, 1) + ((<usize>before(pc, 2)) << 2);
+  to += paddedSlice * <usize>readsBeforeOf(pc, 0) + paddedRow * <usize>readsBeforeOf(pc, 1) + ((<usize>readsBeforeOf(pc, 2)) << 2);
   for (let c = 0; c < channels; c++) {
     for (let z = 0; z < depth; z++) {
       let at = to + paddedSlice * <usize>z;
@@ -135,10 +137,10 @@ export function phaseSize(pc: usize, d: i32, phase: i32): i32 {
 /** Where in the padded source tap `tap` of dimension `d` meets the first position of phase `phase`, or `APART`. */
 function tapShift(pc: usize, d: i32, phase: i32, tap: i32): i32 {
   const reach = tap * word(pc, ConvField.Dilation + d) - word(pc, ConvField.Padding + d);
-  if (!computesImage(pc)) return before(pc, d) + reach;
+  if (!computesImage(pc)) return readsBeforeOf(pc, d) + reach;
   const stride = word(pc, ConvField.Stride + d);
   const distance = phaseStart(pc, d, phase) - reach;
-  return distance % stride === 0 ? before(pc, d) + distance / stride : APART;
+  return distance % stride === 0 ? readsBeforeOf(pc, d) + distance / stride : APART;
 }
 
 /** Taps that meet phase `phase`. */

@@ -14,6 +14,7 @@
 import { ConvBlock } from "../src/conv-workspace";
 import { ConvField, ConvMode, Flag } from "../src/isa";
 import { fillVectors, sumNeighbours } from "./conv-direct";
+import { fillSeeds } from "./conv-seeds";
 import {
   clearPadded,
   fillPositions,
@@ -36,6 +37,7 @@ import { weightGradient } from "./conv-weight";
 import { elementwiseRange } from "./elementwise";
 import { evenDepth, multiplyBlock, panelWidth, unitsOf } from "./gemm";
 import { clear } from "./gemm-pack";
+import { winograd, winogradGradient, winogradWeights } from "./winograd";
 import { address, flagsOf, lengthOf, shareStart, word } from "./word";
 
 /** Channels that are dealt to threads together: a whole tile. */
@@ -58,14 +60,6 @@ function gatherPanels(
     positionOffsets += (<usize>width) << 2;
     to += (<usize>(depth * width)) << 2;
     j += width;
-  }
-}
-
-/** Rows of seeds for channels from `bias` on, or of zeros if there is none. */
-function fillSeeds(rows: i32, bias: usize, to: usize): void {
-  for (let i = 0; i < rows; i++) {
-    const seed = bias === 0 ? f32x4.splat(0) : v128.load32_splat(bias + ((<usize>i) << 2));
-    for (const end = to + (ConvBlock.Seed << 2); to < end; to += 16) v128.store(to, seed);
   }
 }
 
@@ -281,6 +275,22 @@ function imageOrOutput(pc: usize, scratch: usize, thread: i32, threads: i32): vo
 
 /** Executes the Convolution at `pc`: the share of `thread`. */
 export function convolution(pc: usize, scratch: usize, thread: i32, threads: i32): void {
-  if (word(pc, ConvField.Mode) === ConvMode.Weight) weightGradient(pc, thread, threads);
-  else imageOrOutput(pc, scratch, thread, threads);
+  switch (word(pc, ConvField.Mode)) {
+    case ConvMode.Weight:
+      weightGradient(pc, thread, threads);
+      break;
+    case ConvMode.WinogradOutput:
+    case ConvMode.WinogradImage:
+      winograd(pc, scratch, thread, threads);
+      break;
+    case ConvMode.WinogradWeight:
+      winogradGradient(pc, thread, threads);
+      break;
+    case ConvMode.WinogradOutputWeight:
+    case ConvMode.WinogradImageWeight:
+      winogradWeights(pc, thread, threads);
+      break;
+    default:
+      imageOrOutput(pc, scratch, thread, threads);
+  }
 }

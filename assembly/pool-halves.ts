@@ -4,27 +4,14 @@
  * Four windows at a time, two vectors of each of two lines. The last four windows of a line reach back over those
  * before them and write the same values again; lines of fewer than four windows are not for these loops.
  */
-
-/** The elements of a and b with even numbers. */
-// @ts-ignore: decorator
-@inline
-function evens(a: v128, b: v128): v128 {
-  return i8x16.shuffle(a, b, 0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19, 24, 25, 26, 27);
-}
-
-/** The elements of a and b with odd numbers. */
-// @ts-ignore: decorator
-@inline
-function odds(a: v128, b: v128): v128 {
-  return i8x16.shuffle(a, b, 4, 5, 6, 7, 12, 13, 14, 15, 20, 21, 22, 23, 28, 29, 30, 31);
-}
+import { evens, firstInTurns, lastInTurns, odds } from "./lanes";
 
 /** a0 b0 a1 b1 to `at`, and a2 b2 a3 b3 behind them. */
 // @ts-ignore: decorator
 @inline
 function storeInTurns(at: usize, a: v128, b: v128): void {
-  v128.store(at, i8x16.shuffle(a, b, 0, 1, 2, 3, 16, 17, 18, 19, 4, 5, 6, 7, 20, 21, 22, 23));
-  v128.store(at, i8x16.shuffle(a, b, 8, 9, 10, 11, 24, 25, 26, 27, 12, 13, 14, 15, 28, 29, 30, 31), 16);
+  v128.store(at, firstInTurns(a, b));
+  v128.store(at, lastInTurns(a, b), 16);
 }
 
 /** Lanes where `x` takes the place of `best`: it is larger, or the first NaN. */

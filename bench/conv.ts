@@ -1,6 +1,17 @@
-/** Convolutions of training steps, each in its three directions, as a fraction of what the arithmetic units can do. */
-import { convWeightWorkspaceBytes, convWorkspaceBytes, readsBefore, readsBehind } from "../src/conv-workspace.js";
+/**
+ * Convolutions of training steps, each in its three directions, as a fraction of what the arithmetic units can do. All
+ * count the operations of the definition, so Winograd's algorithm, which needs fewer, may reach more than 100 %. A star
+ * marks the algorithm that is chosen.
+ */
 import { ConvMode, Opcode } from "../src/isa.js";
+import {
+  type ConvProblem,
+  type ConvTarget,
+  convSizes,
+  gatherWorkspaceBytes,
+  isWinogradFaster,
+  winogradBlocks,
+} from "../src/ops/convolution-lowering.js";
 import { availableBuilds, instruction, Kernels } from "./kernels.js";
 import { type Candidate, interleave, type Measured, median, medianRatio } from "./measure.js";
 import type { Report, Row } from "./report.js";
@@ -28,9 +39,8 @@ function layer(
 }
 
 const LAYERS: readonly Layer[] = [
-  layer(8, 64, 64, 28, 3, { groups: 64 }),
-  layer(8, 64, 64, 14, 3, { groups: 64 }),
   layer(32, 1, 16, 28, 3),
+  layer(16, 4, 8, 28, 3),
   layer(32, 16, 32, 14, 3),
   layer(8, 64, 64, 28, 3),
   layer(8, 64, 64, 28, 1),
@@ -38,9 +48,27 @@ const LAYERS: readonly Layer[] = [
   layer(8, 3, 32, 64, 7, { stride: 2 }),
   layer(4, 256, 256, 7, 3),
   layer(8, 64, 64, 28, 3, { groups: 64 }),
+  layer(8, 64, 64, 14, 3, { groups: 64 }),
 ];
 
-const DIRECTIONS = { output: ConvMode.Output, image: ConvMode.Image, weight: ConvMode.Weight };
+interface Direction {
+  readonly name: string;
+  readonly target: ConvTarget;
+  readonly winograd: ConvMode;
+  /** The mode that transforms the weight, if one does. */
+  readonly weight: ConvMode | null;
+}
+
+const DIRECTIONS: readonly Direction[] = [
+  {
+    name: "output",
+    target: ConvMode.Output,
+    winograd: ConvMode.WinogradOutput,
+    weight: ConvMode.WinogradOutputWeight,
+  },
+  { name: "image", target: ConvMode.Image, winograd: ConvMode.WinogradImage, weight: ConvMode.WinogradImageWeight },
+  { name: "weight", target: ConvMode.Weight, winograd: ConvMode.WinogradWeight, weight: null },
+];
 const MEMORY_BYTES = 64 * 1024 * 1024;
 
 function outputSize({ size, stride }: Layer): number {
@@ -51,41 +79,46 @@ function flopsOf(l: Layer): number {
   return (2 * l.batch * l.outputs * outputSize(l) ** 2 * l.channels * l.kernel ** 2) / l.groups;
 }
 
-function candidate(kernels: Kernels, l: Layer, name: keyof typeof DIRECTIONS): Candidate {
-  const mode = DIRECTIONS[name];
+function problemOf(l: Layer): ConvProblem {
   const output = outputSize(l);
-  const [c, m] = [l.channels / l.groups, l.outputs / l.groups];
   const padding = (l.kernel - 1) >> 1;
-  const image = mode === ConvMode.Image;
-  const source = image ? output : l.size;
-  const around =
-    readsBefore(image, l.kernel, l.stride, padding, 1) +
-    readsBehind(image, l.size, l.kernel, output, l.stride, padding, 1);
-  const padded = around > 0 ? (source + around) ** 2 : 0;
-  const taps = l.kernel ** 2;
-  const bytes =
-    mode === ConvMode.Weight
-      ? convWeightWorkspaceBytes(m, c, taps, output ** 2, padded)
-      : convWorkspaceBytes(
-          image ? c : m,
-          image ? m : c,
-          taps,
-          (image ? l.size : output) ** 2,
-          padded,
-          image,
-          l.stride > 1,
-        );
-  const [x, y] = [l.channels * l.size ** 2, l.outputs * output ** 2].map((n) => kernels.floats(l.batch * n));
-  const w = kernels.floats(l.outputs * c * taps);
-  const bias = mode === ConvMode.Weight ? 0 : kernels.floats(Math.max(l.outputs, l.channels));
-  const run = kernels.program([
-    instruction(Opcode.Convolution, [
-      ...[mode, x as number, w, y as number, bias, kernels.allocate(bytes), bytes, l.batch, l.groups, c, m],
-      ...[1, l.size, l.size, 1, l.kernel, l.kernel, 1, output, output],
-      ...[1, l.stride, l.stride, 0, padding, padding, 1, 1, 1],
-    ]),
-  ]);
-  return { name, work: flopsOf(l), run };
+  return {
+    batch: l.batch,
+    groups: l.groups,
+    imageChannels: l.channels / l.groups,
+    outputChannels: l.outputs / l.groups,
+    image: [1, l.size, l.size],
+    kernel: [1, l.kernel, l.kernel],
+    output: [1, output, output],
+    stride: [1, l.stride, l.stride],
+    padding: [0, padding, padding],
+    dilation: [1, 1, 1],
+  };
+}
+
+/** The algorithms that can compute one direction of a layer, on the same operands; the one that is chosen has a star. */
+function candidates(kernels: Kernels, l: Layer, { name, target, winograd, weight }: Direction): Candidate[] {
+  const p = problemOf(l);
+  const sizes = convSizes(p);
+  const [x, y] = [l.channels * l.size ** 2, l.outputs * outputSize(l) ** 2].map((n) => kernels.floats(l.batch * n)) as [
+    number,
+    number,
+  ];
+  const w = kernels.floats((l.outputs * l.channels * l.kernel ** 2) / l.groups);
+  const bias = target === ConvMode.Weight ? 0 : kernels.floats(Math.max(l.outputs, l.channels));
+  const convolution = (mode: ConvMode, factor: number, bytes: number, lines: number): number[] =>
+    instruction(Opcode.Convolution, [...[mode, x, factor, y, bias, kernels.allocate(bytes), bytes, ...sizes, lines]]);
+  const blocks = winogradBlocks(p, target);
+  const chosen = blocks !== null && isWinogradFaster(p);
+  const gather = kernels.program([convolution(target, w, gatherWorkspaceBytes(p, target), 0)]);
+  const found = [{ name: `${name}${chosen ? "" : " *"}`, work: flopsOf(l), run: gather }];
+  if (blocks === null) return found;
+  const transformed = kernels.allocate(4 * blocks.weight);
+  const first =
+    weight === null ? [] : [instruction(Opcode.Convolution, [weight, 0, w, 0, 0, transformed, 0, ...sizes, 0])];
+  const factor = weight === null ? w : transformed;
+  const run = kernels.program([...first, convolution(winograd, factor, blocks.bytes, blocks.lines)]);
+  return [...found, { name: `${name}, Winograd${chosen ? " *" : ""}`, work: flopsOf(l), run }];
 }
 
 function row(build: string, l: Layer, measured: Measured, ceilings: readonly Measured[]): Row {
@@ -108,8 +141,7 @@ export function conv(): Report {
     for (const l of LAYERS) {
       const kernels = new Kernels(build, MEMORY_BYTES);
       const ceilings = kernels.arithmeticCeilings();
-      const names = Object.keys(DIRECTIONS) as (keyof typeof DIRECTIONS)[];
-      const all = interleave([...ceilings, ...names.map((name) => candidate(kernels, l, name))]);
+      const all = interleave([...ceilings, ...DIRECTIONS.flatMap((direction) => candidates(kernels, l, direction))]);
       for (const measured of all.slice(ceilings.length))
         rows.push(row(build, l, measured, all.slice(0, ceilings.length)));
     }

@@ -243,10 +243,12 @@ export const enum ConvField {
   /** Before the image; what follows it is as wide as the output needs. */
   Padding = 24,
   Dilation = 27,
-  Length = 30,
+  /** Winograd modes that compute a tensor: tile lines of a block (see `winograd-workspace.ts`). */
+  Lines = 30,
+  Length = 31,
 }
 
-/** Which tensor a Convolution computes. */
+/** Which tensor a Convolution computes, and how. */
 export const enum ConvMode {
   /** Y[m, o] = bias[m] + Σ_{c,t} W[m, c, t]·X[c, i] */
   Output = 0,
@@ -254,6 +256,15 @@ export const enum ConvMode {
   Image = 1,
   /** W[m, c, t] = Σ_{n,o} Y[m, o]·X[c, i] */
   Weight = 2,
+  /** As `Output`, for 3×3 kernels (see `assembly/winograd.ts`); the weight is what `WinogradOutputWeight` made of it. */
+  WinogradOutput = 3,
+  /** As `Image`, with what `WinogradImageWeight` made of the weight. */
+  WinogradImage = 4,
+  /** As `Weight`, for 3×3 kernels. */
+  WinogradWeight = 5,
+  /** Transforms the weight to `Workspace`, `winogradWeight(...)` floats for all threads together. */
+  WinogradOutputWeight = 6,
+  WinogradImageWeight = 7,
 }
 
 /**

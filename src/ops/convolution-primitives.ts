@@ -4,60 +4,25 @@
  * The sum of image × weight × output over all places where they meet is linear in each, so the derivatives of one
  * product are the other two.
  */
-import { convWeightWorkspaceBytes, convWorkspaceBytes, readsBefore, readsBehind } from "../conv-workspace.js";
-import type { BatchContext, KernelContext, Operand, Primitive, RefArray } from "../graph/primitive.js";
+import type { BatchContext, Primitive, RefArray } from "../graph/primitive.js";
 import { type Shape, sizeOf } from "../graph/shape.js";
 import { apply, type Tensor } from "../graph/tensor.js";
-import { ConvMode, Flag, Opcode } from "../isa.js";
+import { ConvMode } from "../isa.js";
 import { batchAsItems } from "./batching.js";
+import {
+  type ConvAttrs,
+  type ConvGeometry,
+  type ConvShapes,
+  convProblem,
+  emitConvolution,
+} from "./convolution-lowering.js";
 import { perInput } from "./define.js";
 import { reshape, transpose } from "./movement.js";
 import { sum } from "./reduction.js";
 
-/** How image, weight and output meet: output o and tap t at `o · stride − padding + t · dilation` of the image. */
-export interface ConvGeometry {
-  /** One number for each spatial dimension. */
-  readonly stride: Shape;
-  /** Before the image; behind it there is as much as the output needs. */
-  readonly padding: Shape;
-  readonly dilation: Shape;
-  /** Channels of the image are dealt to so many groups, and those of the output. */
-  readonly groups: number;
-}
-
-/** What a product of the three needs to know. */
-export interface ConvAttrs extends ConvGeometry {
-  /** Spatial size of the computed tensor. */
-  readonly size: Shape;
-}
-
-/** Shapes of the three tensors: `[n, g·c, ...image]`, `[g·m, c, ...kernel]` and `[n, g·m, ...output]`. */
-interface Shapes {
-  readonly image: Shape;
-  readonly weight: Shape;
-  readonly output: Shape;
-}
-
-/** Sizes of a problem, spatial ones with sizes 1 in front to make them three. */
-function problem({ image, weight, output }: Shapes, attrs: ConvGeometry) {
-  const spatial = (list: Shape, fill: number): number[] => [...new Array(3 - list.length).fill(fill), ...list];
-  return {
-    batch: image[0] as number,
-    groups: attrs.groups,
-    imageChannels: weight[1] as number,
-    outputChannels: (weight[0] as number) / attrs.groups,
-    image: spatial(image.slice(2), 1),
-    kernel: spatial(weight.slice(2), 1),
-    output: spatial(output.slice(2), 1),
-    stride: spatial(attrs.stride, 1),
-    padding: spatial(attrs.padding, 0),
-    dilation: spatial(attrs.dilation, 1),
-  };
-}
-
 /** Places where an element of an output's plane and a tap meet an element of the image's: one triple of indices each. */
-function meetings(shapes: Shapes, attrs: ConvGeometry): { image: number; tap: number; output: number }[] {
-  const { image, kernel, output, stride, padding, dilation } = problem(shapes, attrs);
+function meetings(shapes: ConvShapes, attrs: ConvGeometry): { image: number; tap: number; output: number }[] {
+  const { image, kernel, output, stride, padding, dilation } = convProblem(shapes, attrs);
   let found = [{ image: 0, tap: 0, output: 0 }];
   for (let d = 0; d < 3; d++) {
     const [size, taps, outputs] = [image[d] as number, kernel[d] as number, output[d] as number];
@@ -78,11 +43,11 @@ function meetings(shapes: Shapes, attrs: ConvGeometry): { image: number; tap: nu
 
 /** Calls `visit` with the indices of every three elements whose product is in the sum. */
 function forEachProduct(
-  shapes: Shapes,
+  shapes: ConvShapes,
   attrs: ConvGeometry,
   visit: (image: number, weight: number, output: number) => void,
 ): void {
-  const { batch, groups, imageChannels, outputChannels } = problem(shapes, attrs);
+  const { batch, groups, imageChannels, outputChannels } = convProblem(shapes, attrs);
   const places = meetings(shapes, attrs);
   const [imagePlane, taps, outputPlane] = [shapes.image, shapes.weight, shapes.output].map((s) => sizeOf(s.slice(2)));
   for (let n = 0; n < batch; n++) {
@@ -96,65 +61,6 @@ function forEachProduct(
       }
     }
   }
-}
-
-/** Appends the instruction that computes one of the three from the other two. */
-function emitConvolution(
-  context: KernelContext<ConvAttrs>,
-  mode: ConvMode,
-  operands: { image: Operand; weight: Operand; output: Operand; bias: Operand | null },
-): void {
-  const { image, weight, output, bias } = operands;
-  const p = problem({ image: image.shape, weight: weight.shape, output: output.shape }, context.attrs);
-  const computesImage = mode === ConvMode.Image;
-  const target = computesImage ? image : mode === ConvMode.Output ? output : weight;
-  if (sizeOf(target.shape) === 0) return;
-  const around = p.image.map((size, d) => {
-    const [kernel, stride, padding, dilation] = [p.kernel, p.stride, p.padding, p.dilation].map(
-      (x) => x[d] as number,
-    ) as [number, number, number, number];
-    const o = p.output[d] as number;
-    const before = readsBefore(computesImage, kernel, stride, padding, dilation);
-    return before + readsBehind(computesImage, size, kernel, o, stride, padding, dilation);
-  });
-  const source = computesImage ? p.output : p.image;
-  const padded = around.some((n) => n > 0) ? sizeOf(source.map((n, d) => n + (around[d] as number))) : 0;
-  const taps = sizeOf(p.kernel);
-  const bytes =
-    mode === ConvMode.Weight
-      ? convWeightWorkspaceBytes(p.outputChannels, p.imageChannels, taps, sizeOf(p.output), padded)
-      : convWorkspaceBytes(
-          computesImage ? p.imageChannels : p.outputChannels,
-          computesImage ? p.outputChannels : p.imageChannels,
-          taps,
-          sizeOf(computesImage ? p.image : p.output),
-          padded,
-          computesImage,
-          p.stride.some((s) => s > 1),
-        );
-  const workspace = context.workspace(bytes);
-  const reads = [image, weight, output].filter((x) => x !== target);
-  context.emit(
-    Opcode.Convolution,
-    context.epilogue.chain ? Flag.Epilogue : Flag.None,
-    [
-      ...[
-        mode,
-        image,
-        weight,
-        output,
-        bias ?? 0,
-        workspace,
-        bytes,
-        p.batch,
-        p.groups,
-        p.imageChannels,
-        p.outputChannels,
-      ],
-      ...[...p.image, ...p.kernel, ...p.output, ...p.stride, ...p.padding, ...p.dilation],
-    ],
-    { reads: bias === null ? reads : [...reads, bias], writes: [target, workspace] },
-  );
 }
 
 /** Two for each product. */

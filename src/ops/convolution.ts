@@ -288,6 +288,7 @@ export const convolutionOperators: OperatorTable = {
       'f32[2,2,5,4]; f32[3,2,3,3]; f32[3]; {"padding":1}',
       'f32[1,2,6,5]; f32[2,2,3,2]; null; {"stride":[2,1],"padding":[1,0],"dilation":[1,2]}',
       'f32[1,3,4,5]; f32[3,1,3,3]; f32[3]; {"padding":"same","groups":3}',
+      'f32[1,4,3,7]; f32[4,4,3,3]; f32[4]; {"padding":1}',
     ],
   },
   conv3d: {

@@ -1,13 +1,8 @@
 /** Convolution against its contract: every element one sum, in a fixed order, of all that meets it. */
 import { describe, expect, test } from "vitest";
-import {
-  ConvBlock,
-  convWeightWorkspaceBytes,
-  convWorkspaceBytes,
-  readsBefore,
-  readsBehind,
-} from "../../src/conv-workspace.js";
+import { ConvBlock } from "../../src/conv-workspace.js";
 import { ConvMode, Flag, InputKind, MicroOp, Opcode } from "../../src/isa.js";
+import { type ConvTarget, gatherWorkspaceBytes } from "../../src/ops/convolution-lowering.js";
 import { expectShares, lastFloats } from "./shares.js";
 import { BUILDS, type Build, elementwise, instantiate, instruction, type Machine, type Placed } from "./support.js";
 
@@ -93,7 +88,7 @@ function numberOf(index: readonly number[], [a, b, c]: Three): number {
 }
 
 /** For every position of the computed plane, what it meets: tap, and number in the source's plane (-1: a zero). */
-function meetings(p: Problem, mode: ConvMode): { tap: number; source: number }[][] {
+function meetings(p: Problem, mode: ConvTarget): { tap: number; source: number }[][] {
   const taps = indices(p.kernel);
   const at = (list: Three, d: number): number => list[d] as number;
   if (mode === ConvMode.Image) {
@@ -151,7 +146,7 @@ interface Tensors {
 }
 
 /** The sums that `mode` stands for, in the order of the computed tensor. */
-function expectedSums(p: Problem, mode: ConvMode, { image, weight, output, bias }: Tensors): Sum[] {
+function expectedSums(p: Problem, mode: ConvTarget, { image, weight, output, bias }: Tensors): Sum[] {
   const [c, m] = p.channels;
   const [imagePlane, taps, outputPlane] = [product(p.image), product(p.kernel), product(p.output)];
   const places = meetings(p, mode);
@@ -201,33 +196,18 @@ function expectedSums(p: Problem, mode: ConvMode, { image, weight, output, bias 
 }
 
 /** Bytes of workspace for one thread. */
-function workspaceBytes(p: Problem, mode: ConvMode): number {
-  const image = mode === ConvMode.Image;
-  const [c, m] = p.channels;
-  const source = image ? p.output : p.image;
-  const around = source.map((_, d) => {
-    const [k, s, q, e] = [p.kernel, p.stride, p.padding, p.dilation].map((x) => x[d]) as [
-      number,
-      number,
-      number,
-      number,
-    ];
-    return readsBefore(image, k, s, q, e) + readsBehind(image, p.image[d] as number, k, p.output[d] as number, s, q, e);
-  });
-  const padded = around.some((n) => n > 0) ? product(source.map((n, d) => n + (around[d] as number))) : 0;
-  const taps = product(p.kernel);
-  if (mode === ConvMode.Weight) return convWeightWorkspaceBytes(m, c, taps, product(p.output), padded);
-  const [rows, channels, plane] = image ? [c, m, p.image] : [m, c, p.output];
-  return convWorkspaceBytes(rows, channels, taps, product(plane), padded, image, product(p.stride) > 1);
+function workspaceBytes({ channels, ...p }: Problem, mode: ConvTarget): number {
+  const [imageChannels, outputChannels] = channels;
+  return gatherWorkspaceBytes({ ...p, imageChannels, outputChannels }, mode);
 }
 
-function fieldsOf(p: Problem, mode: ConvMode, addresses: readonly number[], bytes: number): number[] {
+function fieldsOf(p: Problem, mode: ConvTarget, addresses: readonly number[], bytes: number): number[] {
   const sizes = [...p.image, ...p.kernel, ...p.output, ...p.stride, ...p.padding, ...p.dilation];
-  return [mode, ...addresses, bytes, p.batch, p.groups, ...p.channels, ...sizes];
+  return [mode, ...addresses, bytes, p.batch, p.groups, ...p.channels, ...sizes, 0];
 }
 
 /** Places the operands of a problem, with NaN in the workspace, and returns its instruction and the computed buffer. */
-function placed(machine: Machine, p: Problem, mode: ConvMode, run: Run) {
+function placed(machine: Machine, p: Problem, mode: ConvTarget, run: Run) {
   const { threads = 1, bias = false, doubled = false, special = [] } = run;
   const [c, m] = p.channels;
   const channels = mode === ConvMode.Image ? c : m;
@@ -254,7 +234,7 @@ function placed(machine: Machine, p: Problem, mode: ConvMode, run: Run) {
 }
 
 /** Runs `mode` of a problem and returns what it computed. */
-function solve(build: Build, p: Problem, mode: ConvMode, run: Run = {}) {
+function solve(build: Build, p: Problem, mode: ConvTarget, run: Run = {}) {
   const machine = instantiate(build);
   const { tensors, words, target } = placed(machine, p, mode, run);
   const program = [words];
@@ -269,7 +249,7 @@ function solve(build: Build, p: Problem, mode: ConvMode, run: Run = {}) {
 }
 
 /** Strict: exactly the bits of the contract. Relaxed: within the bound that any f32 summation obeys. */
-function expectRight(build: Build, p: Problem, mode: ConvMode, run: Run = {}): void {
+function expectRight(build: Build, p: Problem, mode: ConvTarget, run: Run = {}): void {
   const { computed, tensors } = solve(build, p, mode, run);
   const scale = run.doubled ? 2 : 1;
   const sums = expectedSums(p, mode, tensors);
@@ -287,9 +267,11 @@ function expectRight(build: Build, p: Problem, mode: ConvMode, run: Run = {}): v
 }
 
 function expectAllRight(build: Build, p: Problem, run: Run = {}): void {
-  for (const mode of [ConvMode.Output, ConvMode.Image]) expectRight(build, p, mode, run);
+  for (const mode of [ConvMode.Output, ConvMode.Image] as const) expectRight(build, p, mode, run);
   expectRight(build, p, ConvMode.Weight, { ...run, bias: false, doubled: false });
 }
+
+const MODES = [ConvMode.Output, ConvMode.Image, ConvMode.Weight] as const;
 
 const EDGES = [1, 2, 3, 4, 5, 8, 9, 16, 17, 20, 33];
 
@@ -370,7 +352,7 @@ describe.each(BUILDS)("convolution (%s)", (build) => {
       { batch: 2, groups: 5, channels: [1, 1] as const },
     ]) {
       const p = problem([6, 9], [3, 3], { padding: [1, 1], ...rest });
-      for (const mode of [ConvMode.Output, ConvMode.Image, ConvMode.Weight]) {
+      for (const mode of MODES) {
         const once = solve(build, p, mode);
         for (const threads of [2, 3]) {
           const again = solve(build, p, mode, { threads });
@@ -382,7 +364,7 @@ describe.each(BUILDS)("convolution (%s)", (build) => {
 
   test("writes each element on one thread only, and exactly", () => {
     const p = problem([5, 7], [3, 3], { channels: [5, 6], padding: [1, 1], stride: [1, 2] });
-    for (const mode of [ConvMode.Output, ConvMode.Image, ConvMode.Weight]) {
+    for (const mode of MODES) {
       const machine = instantiate(build);
       const { words, target } = placed(machine, p, mode, { threads: 3 });
       expectShares(machine, words, target, 3);
@@ -406,7 +388,7 @@ describe.each(BUILDS)("convolution (%s)", (build) => {
     for (const threads of [1, 3]) {
       const rest = { channels: [5, 9] as const, padding: [1, 1], stride: [2, 1] };
       const p = problem([6, 9], [3, 3], rest);
-      for (const mode of [ConvMode.Output, ConvMode.Image]) {
+      for (const mode of [ConvMode.Output, ConvMode.Image] as const) {
         expectRight(build, p, mode, { threads, bias: true, doubled: true });
       }
     }

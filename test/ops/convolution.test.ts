@@ -4,6 +4,7 @@ import { nodeOf, type Tensor } from "../../src/graph/tensor.js";
 import { Flag, Opcode } from "../../src/isa.js";
 import {
   adaptiveAvgPool2d,
+  add,
   avgPool1d,
   avgPool2d,
   conv1d,
@@ -51,6 +52,13 @@ describe.each(BUILDS)("convolution on the %s build", (build) => {
     const out = conv2d(x, w, null, options);
     const product = matmul(reshape(w, [4, -1]), im2col(x, [2, 3], options));
     expect(out.toArray()).toEqual(reshape(product, out.shape).toArray());
+  });
+
+  it("is the same for large layers, whose 3×3 kernels take fewer products", () => {
+    const [x, w, b] = [numbers(3, 5, 9, 11), numbers(34, 5, 3, 3), numbers(34)];
+    const product = matmul(reshape(w, [34, -1]), im2col(x, 3, { padding: 1 }));
+    const wanted = relu(add(reshape(product, [3, 34, 9, 11]), reshape(b, [34, 1, 1])));
+    expect(relu(conv2d(x, w, b, { padding: 1 })).toArray()).toEqual(wanted.toArray());
   });
 
   it("has the transposed convolution as its adjoint: ⟨conv(x), y⟩ = ⟨x, convTranspose(y)⟩", () => {
