@@ -46,6 +46,16 @@ export interface Step {
   readonly nodes: readonly Node[];
 }
 
+/** Rounds bytes up to what the arena deals out, at least one such piece. */
+export function aligned(bytes: number): number {
+  return Math.max(Layout.Alignment, Math.ceil(bytes / Layout.Alignment) * Layout.Alignment);
+}
+
+/** Bytes that a program's words and its pool take in the arena. */
+export function programBytes(words: number, poolBytes: number): number {
+  return aligned(aligned(4 * words) + poolBytes);
+}
+
 /** A buffer's size with padding, in bytes. */
 export function paddedBytes(buffer: Buffer): number {
   return Math.ceil(buffer.bytes / Layout.Alignment) * Layout.Alignment;

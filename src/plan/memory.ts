@@ -1,10 +1,9 @@
 /** The memory report of a plan. */
 import { sizeOf } from "../graph/shape.js";
-import { Layout } from "../isa.js";
+import { aligned, programBytes } from "./buffer.js";
 import { peakOf } from "./place.js";
 import { type Plan, type State, stateBytes } from "./plan.js";
 import { flopsOf } from "./recompute-model.js";
-import { programBytes } from "./recompute-plan.js";
 
 /** What a compiled step needs, in bytes, known before anything runs. */
 export interface MemoryReport {
@@ -40,10 +39,6 @@ export interface PlannedValue {
   readonly operator: string;
   readonly shape: readonly number[];
   readonly bytes: number;
-}
-
-function aligned(bytes: number): number {
-  return Math.max(Layout.Alignment, Math.ceil(bytes / Layout.Alignment) * Layout.Alignment);
 }
 
 /** Bytes that states take in the arena. */

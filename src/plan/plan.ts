@@ -13,13 +13,12 @@ import type { Node } from "../graph/tensor.js";
 import { verifyGraph } from "../graph/verify.js";
 import { wholeView } from "../graph/view.js";
 import { topological } from "../graph/walk.js";
-import { type Buffer, type PlanOperand, paddedBytes, type Step } from "./buffer.js";
+import { type Buffer, type PlanOperand, paddedBytes, programBytes, type Step } from "./buffer.js";
 import { type Code, encode } from "./encode.js";
 import { fuse, type Unit } from "./fuse.js";
-import { lower, stateBuffer, type Targets } from "./lower.js";
+import { type Lowered, lower, stateBuffer, type Targets } from "./lower.js";
 import { liveBytes, place } from "./place.js";
 import { printArena, printSteps } from "./print.js";
-import { type LaidOut, programBytes, type Recompute, recompute } from "./recompute-plan.js";
 import { replay } from "./replay.js";
 import { schedule } from "./schedule.js";
 
@@ -53,8 +52,40 @@ export interface Request {
   /** Leaves that stand for the current value of a state, by slot. */
   readonly stateLeaves: ReadonlyMap<Node, number>;
   readonly updates: readonly { readonly slot: number; readonly node: Node }[];
-  /** What may be computed again, besides what checkpoints ask for. Nothing if not given. */
+  /** Computes again what a policy, a budget and checkpoints ask for. Only checkpoints are kept to if not given. */
   readonly recompute?: Recompute;
+}
+
+/** A schedule that was lowered and placed. */
+export interface LaidOut {
+  readonly lowered: Lowered;
+  readonly temporaries: readonly Buffer[];
+  readonly temporaryBytes: number;
+  readonly programBytes: number;
+}
+
+/** A schedule, and its targets in it. */
+export interface Scheduled {
+  readonly units: readonly Unit[];
+  readonly targets: Targets;
+  /** The original of each value that is computed again. */
+  readonly originals: ReadonlyMap<Node, Node>;
+  /** All nodes that are computed again. */
+  readonly copies: ReadonlySet<Node>;
+}
+
+/** Rewrites a schedule so that values are computed again instead of being kept. */
+export type Recompute = (
+  units: readonly Unit[],
+  targets: Targets,
+  layOut: (units: readonly Unit[], targets: Targets) => LaidOut,
+) => Scheduled;
+
+let forCheckpoints: Recompute | null = null;
+
+/** Sets how checkpoints are kept to where a request does not say. So a page without any loads no code for them. */
+export function setCheckpointing(pass: Recompute): void {
+  forCheckpoints = pass;
 }
 
 /** A program and all that a runtime needs for running it. */
@@ -171,7 +202,9 @@ export function compilePlan(request: Request): Plan {
     return { lowered, temporaries, temporaryBytes, programBytes: programBytes(words, poolBytes) };
   };
   const plain = schedule(fuse(topological(roots), new Set(roots)), { results, updates }, request.stateLeaves);
-  const { units, targets, originals, copies } = recompute(plain, { results, updates }, request.recompute ?? {}, layOut);
+  const asItIs: Scheduled = { units: plain, targets: { results, updates }, originals: new Map(), copies: new Set() };
+  const pass = request.recompute ?? forCheckpoints;
+  const { units, targets, originals, copies } = pass === null ? asItIs : pass(plain, asItIs.targets, layOut);
   const { lowered, temporaries, temporaryBytes } = layOut(units, targets);
   if (checking) {
     verifyGraph("recomputation", targetNodes(targets), wanted);

@@ -1,12 +1,14 @@
 /**
  * The search for what to compute again so that a program, placed, fits a budget at the least cost.
  *
- * It is a portfolio of walks with different scores, then local search from the best. It is bounded by counts and not by
+ * It is a portfolio of walks with different scores, of the dynamic program where the forward pass is a chain, and then
+ * local search from the best. It is bounded by counts and not by
  * a clock, so a plan is the same on every machine.
  */
 
 import { type Choices, isRoute, type Route, route, SCORES } from "./recompute.js";
 import type { Model } from "./recompute-model.js";
+import { chainOf } from "./recompute-stages.js";
 
 /** A route and the bytes of temporaries that its program takes, placed. */
 export interface Fitted<P> {
@@ -27,6 +29,11 @@ const MAX_MOVES = 8;
 const MAX_TRIES = 24;
 /** Halvings of the interval in which the least limit lies. */
 const HALVINGS = 10;
+
+/** Shares of the budget that chains are planned for: what a program needs at once is not known to the byte. */
+const SHARES = [1, 0.8];
+/** How many of the ways to choose are tried with each of them. */
+const CHAIN_WAYS = 2;
 
 /** Ways to choose, of which no single one is best on every graph. */
 function portfolio(dropAfter: ReadonlyMap<number, number>): Choices[] {
@@ -63,7 +70,13 @@ export function fitBudget<P>(
     }
     return fits;
   };
-  for (const choices of portfolio(dropAfter)) attempt(choices);
+  const ways = portfolio(dropAfter);
+  for (const choices of ways) attempt(choices);
+  const chain = chainOf(model);
+  for (const share of SHARES) {
+    const spare = chain(share * (budget - model.argumentBytes));
+    if (spare !== null) for (const choices of ways.slice(0, CHAIN_WAYS)) attempt({ ...choices, spare });
+  }
   const found = best as (Fitted<P> & { readonly choices: Choices }) | null;
   if (found === null) {
     const least = leastOf(model, dropAfter, place);

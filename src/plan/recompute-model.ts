@@ -61,8 +61,11 @@ export interface Model {
   readonly argumentBytes: number;
   /** As {@link Value.cost}, of the whole program. */
   readonly cost: number;
-  /** Whether the chains of hosts, with chains of other values computed within them, are one instruction still. */
-  fits(hosts: readonly Host[], joined: readonly number[]): boolean;
+  /**
+   * Whether the chains of hosts are one instruction still if chains of other values are computed within them, and some
+   * values that they would store are not.
+   */
+  fits(hosts: readonly Host[], joined: readonly number[], deferred: readonly number[]): boolean;
 }
 
 /** A model and the units that it was made from. */
@@ -105,6 +108,19 @@ function cloneOf(node: Node, { nodes, head }: Unit, inMemory: (x: Node) => boole
       for (const user of nodes) if (user.inputs.includes(member)) wanted.add(user);
   }
   return nodes.filter((member) => wanted.has(member));
+}
+
+/** Some nodes, each once, inputs before their users. */
+export function inputsFirst(nodes: readonly Node[]): Node[] {
+  const own = new Set(nodes);
+  const order = new Set<Node>();
+  const visit = (node: Node): void => {
+    if (order.has(node)) return;
+    for (const input of node.inputs) if (own.has(input)) visit(input);
+    order.add(node);
+  };
+  for (const node of nodes) visit(node);
+  return [...order];
 }
 
 function isElementwise(node: Node): boolean {
@@ -257,10 +273,12 @@ export function modelOf(units: readonly Unit[], lowered: Lowered, argumentBytes:
     work,
     argumentBytes,
     cost: computed.reduce((sum, { nodes }) => sum + costOf(nodes, [], nodes.slice(-1)), 0),
-    fits: (hosts, joined) => {
+    fits: (hosts, joined, deferred) => {
+      const left = new Set(deferred.map((v) => (values[v] as Value).node));
+      const memory = hosts.flatMap((host) => host.stored).filter((node) => !left.has(node));
       const inner = joined.flatMap((v) => (values[v] as Value).chain);
-      const nodes = [...new Set([...inner, ...hosts.flatMap(({ chain }) => chain)])];
-      return fitsChain(nodes, lowered.values, new Set(hosts.flatMap((host) => host.stored)), apart);
+      const nodes = inputsFirst([...inner, ...hosts.flatMap(({ chain }) => chain)]);
+      return fitsChain(nodes, lowered.values, new Set(memory), apart);
     },
   };
 }

@@ -2,10 +2,10 @@
 import { ArenaError } from "../graph/errors.js";
 import type { Node, Region } from "../graph/tensor.js";
 import { topological } from "../graph/walk.js";
-import { Layout } from "../isa.js";
-import type { Buffer } from "./buffer.js";
+import { aligned } from "./buffer.js";
 import type { Unit } from "./fuse.js";
-import type { Lowered, Targets } from "./lower.js";
+import type { Targets } from "./lower.js";
+import type { LaidOut, Scheduled } from "./plan.js";
 import { isRoute, type Route, route, SCORES, type Score } from "./recompute.js";
 import { fitBudget } from "./recompute-budget.js";
 import { modelOf, type UnitModel } from "./recompute-model.js";
@@ -19,7 +19,7 @@ import { rebuild } from "./recompute-rebuild.js";
 export type RecomputePolicy = "cheap" | "all but products";
 
 /** What a program may compute again. */
-export interface Recompute {
+export interface Wanted {
   readonly policy?: RecomputePolicy;
   /** Bytes that the whole arena may take. */
   readonly budget?: number;
@@ -27,35 +27,8 @@ export interface Recompute {
   readonly otherBytes?: number;
 }
 
-/** A schedule that was lowered and placed. */
-export interface LaidOut {
-  readonly lowered: Lowered;
-  readonly temporaries: readonly Buffer[];
-  readonly temporaryBytes: number;
-  readonly programBytes: number;
-}
-
-/** A schedule, and its targets in it. */
-export interface Scheduled {
-  readonly units: readonly Unit[];
-  readonly targets: Targets;
-  /** The original of each value that is computed again. */
-  readonly originals: ReadonlyMap<Node, Node>;
-  /** All nodes that are computed again. */
-  readonly copies: ReadonlySet<Node>;
-}
-
-function aligned(bytes: number): number {
-  return Math.max(Layout.Alignment, Math.ceil(bytes / Layout.Alignment) * Layout.Alignment);
-}
-
-/** Bytes that a program's words and its pool take in the arena. */
-export function programBytes(words: number, poolBytes: number): number {
-  return aligned(aligned(4 * words) + poolBytes);
-}
-
 /** The bytes that a schedule takes in the arena, all told. */
-function arenaOf({ temporaryBytes, programBytes }: LaidOut, { otherBytes = 0 }: Recompute): number {
+function arenaOf({ temporaryBytes, programBytes }: LaidOut, { otherBytes = 0 }: Wanted): number {
   return aligned(temporaryBytes) + programBytes + otherBytes;
 }
 
@@ -94,7 +67,7 @@ function dropsOf(model: UnitModel, { results }: Targets, policy: RecomputePolicy
 export function recompute(
   units: readonly Unit[],
   targets: Targets,
-  wanted: Recompute,
+  wanted: Wanted,
   layOut: (units: readonly Unit[], targets: Targets) => LaidOut,
 ): Scheduled {
   const asTheyAre = { units, targets, originals: new Map(), copies: new Set<Node>() };

@@ -4,7 +4,7 @@ import { isLeaf } from "../graph/walk.js";
 import { copyOf } from "./copy.js";
 import type { Unit } from "./fuse.js";
 import type { Route } from "./recompute.js";
-import type { UnitModel, Value } from "./recompute-model.js";
+import { inputsFirst, type UnitModel, type Value } from "./recompute-model.js";
 
 /** A schedule in which some values are computed again, and what stands for a node of the old one at its end. */
 export interface Rebuilt {
@@ -76,15 +76,11 @@ export function rebuild(model: UnitModel, { actions }: Route): Rebuilt {
     out.push({ nodes: [...made.values()], head: head === null ? null : (made.get(head) ?? null), apart });
     return made;
   };
-  /** The nodes of chains that are computed within others, without those in `own`. */
-  const within = (joined: readonly number[], own: readonly Node[]): Node[] => {
-    const known = new Set(own);
-    return [...new Set(joined.flatMap((v) => (values[v] as Value).clone))].filter((node) => !known.has(node));
+  /** Nodes, with the chains that are computed within them. */
+  const withChains = (joined: readonly number[], nodes: readonly Node[], head: Node | null): Node[] => {
+    const all = inputsFirst([...joined.flatMap((v) => (values[v] as Value).clone), ...nodes]);
+    return head !== null && nodes.includes(head) ? [head, ...all.filter((node) => node !== head)] : all;
   };
-  const inOrder = (inner: readonly Node[], nodes: readonly Node[], head: Node | null): Node[] =>
-    head !== null && nodes.includes(head)
-      ? [head, ...inner, ...nodes.filter((node) => node !== head)]
-      : [...inner, ...nodes];
   const note = (v: number, made: ReadonlyMap<Node, Node>): void => {
     const { node } = values[v] as Value;
     const copy = made.get(node) as Node;
@@ -100,10 +96,9 @@ export function rebuild(model: UnitModel, { actions }: Route): Rebuilt {
         viewed.get(node)?.clear();
         continue;
       }
-      const { nodes, head } = units[unit] as Unit;
-      const wanted = new Set(action.again.flatMap((v) => (values[v] as Value).clone));
-      const own = nodes.filter((member) => wanted.has(member));
-      const made = emit(inOrder(within(action.joined, own), own, head), head);
+      const { head } = units[unit] as Unit;
+      const own = action.again.flatMap((v) => (values[v] as Value).clone);
+      const made = emit(withChains(action.joined, own, head), head);
       for (const v of action.again) current.set((values[v] as Value).node, made.get((values[v] as Value).node) as Node);
       for (const v of [...action.again, ...action.joined]) note(v, made);
       continue;
@@ -113,7 +108,7 @@ export function rebuild(model: UnitModel, { actions }: Route): Rebuilt {
     if (isLeaf(first) || isView(first)) continue;
     const dropped = new Set(action.deferred.map((v) => (values[v] as Value).node));
     const own = dropped.size === 0 ? unit.nodes : without(unit, model.stored[action.unit] as readonly Node[], dropped);
-    const made = emit(inOrder(within(action.joined, own), own, unit.head), unit.head);
+    const made = emit(withChains(action.joined, own, unit.head), unit.head);
     for (const node of own) if (!dropped.has(node)) current.set(node, made.get(node) as Node);
     for (const v of action.joined) note(v, made);
   }

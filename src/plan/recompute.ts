@@ -6,7 +6,8 @@
  * that only another chain waits for is computed within that one and never reaches memory; and of the values that a
  * chain leaves for later, those that memory has no room for are computed when they are needed.
  */
-import type { Host, Model, Value } from "./recompute-model.js";
+import type { Host, Model, Value, Work } from "./recompute-model.js";
+import type { Spare } from "./recompute-stages.js";
 
 /** One thing that the program does: a unit of the schedule, or values of one unit computed again together. */
 export type Action =
@@ -49,12 +50,17 @@ export interface Choices {
   readonly dropAfter?: ReadonlyMap<number, number>;
   /** Stretches between two uses of a value over which it is not given up for room: see {@link gapOf}. */
   readonly pinned?: ReadonlySet<number>;
+  /** Values that are given up before others. */
+  readonly spare?: Spare | undefined;
   /** Whether a chain is computed within another even where it is needed once more later. */
   readonly joinOften?: boolean;
 }
 
 /** A route that computes more than this many times the program's own cost again is given up. */
 const MOST_COST = 3;
+
+/** More than any two scores differ by. */
+const FIRST = 1e100;
 
 const MAX_USES = 2 ** 20;
 
@@ -188,7 +194,7 @@ class Walk {
   // ── What is done ──────────────────────────────────────────────────────────────────────────────────────────────────
 
   private execute(unit: number): DeadEnd | null {
-    const work = this.model.work[unit] as Model["work"][number];
+    const work = this.model.work[unit] as Work;
     const { inputs, outputs } = work;
     const { reads, joined } = this.need([work], []);
     this.lock(reads);
@@ -204,8 +210,7 @@ class Walk {
       else placed.push(v);
     }
     const bytes = placed.reduce((sum, v) => sum + this.value(v).bytes, work.workspace);
-    const deferrable = outputs.length > 1 ? placed.filter((v) => this.value(v).elementwise && !this.value(v).kept) : [];
-    const deferred = this.makeRoom(bytes, deferrable.slice(outputs.length === deferrable.length ? 1 : 0));
+    const deferred = this.makeRoom(bytes, this.deferrable(work, placed, joined));
     if (!Array.isArray(deferred)) return deferred;
     for (const v of outputs) {
       this.ran[v] = 1;
@@ -222,23 +227,31 @@ class Walk {
     return null;
   }
 
+  /** Of a unit's outputs, all but one at most, those that can be left for later. */
+  private deferrable(work: Work, outputs: readonly number[], joined: readonly number[]): number[] {
+    const chains = outputs.filter((v) => this.value(v).elementwise && !this.value(v).kept);
+    const some = chains.length === work.outputs.length ? chains.slice(1) : chains;
+    return some.length > 0 && this.model.fits([work], joined, some) ? some : [];
+  }
+
   /** What hosts read, if `own` are computed with them. */
   private need(hosts: readonly Host[], own: readonly number[]): Need {
     const reads = new Set<number>();
     const joined = new Set<number>();
-    const visit = (host: Host): void => {
+    // Those on the way down come after what they read, and must find room as well.
+    const visit = (host: Host, behind: readonly number[]): void => {
       for (const x of host.inputs) {
         if (own.includes(x) || joined.has(x)) continue;
         const joins = !reads.has(x) && this.resident[x] === 0 && host.joins.includes(x) && this.mayJoin(x);
-        if (!joins || !this.model.fits(hosts, [...joined, x])) {
+        if (!joins || !this.model.fits(hosts, [...joined, x, ...behind], [])) {
           reads.add(x);
           continue;
         }
-        visit(this.value(x));
+        visit(this.value(x), [x, ...behind]);
         joined.add(x);
       }
     };
-    for (const host of hosts) visit(host);
+    for (const host of hosts) visit(host, []);
     return { reads: [...reads], joined: [...joined] };
   }
 
@@ -336,7 +349,8 @@ class Walk {
         if (choices.pinned?.has(gapOf(v, this.nextUse[v] as number))) return;
         const distance = Math.min((this.needed[v] as number) - this.time, values.length);
         const score = choices.score(this.value(v).bytes, Math.max(1, cost), distance);
-        if (score > most) [best, most] = [v, score];
+        const first = choices.spare?.(v, this.time, this.needed[v] as number) === true ? FIRST : 1;
+        if (score * first > most) [best, most] = [v, score * first];
       };
       for (let v = 0; v < values.length; v++) {
         if (this.resident[v] === 0 || this.locked[v] !== 0 || (values[v] as Value).kept) continue;

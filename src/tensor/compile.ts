@@ -10,7 +10,7 @@ import { type AnyPrimitive, mode, Node, Tensor } from "../graph/tensor.js";
 import { leavesOf, mapTree, type Tree } from "../graph/tree.js";
 import { type MemoryReport, memoryReport, statesBytes } from "../plan/memory.js";
 import { compilePlan, type Plan, type Request } from "../plan/plan.js";
-import type { RecomputePolicy } from "../plan/recompute-plan.js";
+import { type RecomputePolicy, recompute } from "../plan/recompute-plan.js";
 import { explainMemory, memoryMap } from "../plan/report.js";
 import { Program, Resident, type Runtime } from "../runtime/runtime.js";
 import { readNode } from "./realize.js";
@@ -136,7 +136,10 @@ class Specialization<Out extends Returned> {
     this.bound = slots.map((slot) => ({ slot, resident: null, holds: null }));
     const request = requestFor(slots, results);
     const otherBytes = statesBytes(request.states) + owner.sharedBytes;
-    this.plan = compilePlan({ ...request, recompute: { ...options, otherBytes } });
+    this.plan = compilePlan({
+      ...request,
+      recompute: (units, targets, layOut) => recompute(units, targets, { ...options, otherBytes }, layOut),
+    });
     this.argumentOf = this.plan.inputs.map(({ node }) => placeholders.indexOf(node));
     this.cellOf = this.plan.cells.map(({ node }) => trace.cells.indexOf(node));
   }

@@ -1,6 +1,8 @@
 /** Checkpoints: functions whose inner values are computed again in the backward pass instead of being kept. */
 import { mode, nodeOf, type Region } from "../graph/tensor.js";
 import { leavesOf, type Tree } from "../graph/tree.js";
+import { setCheckpointing } from "../plan/plan.js";
+import { recompute } from "../plan/recompute-plan.js";
 
 /**
  * Calls `fn` so that of all it computes only what it returns is kept; what a backward pass needs of the rest is computed
@@ -16,6 +18,7 @@ export function checkpoint<Args extends readonly Tree[], Out extends Tree>(
   fn: (...args: Args) => Out,
   ...args: Args
 ): Out {
+  setCheckpointing((units, targets, layOut) => recompute(units, targets, {}, layOut));
   const region: Region = { parent: mode.region };
   mode.region = region;
   let out: Out;

@@ -1,0 +1,115 @@
+/**
+ * Chains in programs: cuts the forward pass where a single value crosses, asks the dynamic program for chains which
+ * results to keep, and tells a walk what may go.
+ */
+import { type Stage, solveChain } from "./recompute-chain.js";
+import type { Model, Value } from "./recompute-model.js";
+
+/** Whether a value that is not needed before `needed` is to be given up before others, if memory is short at `time`. */
+export type Spare = (value: number, time: number, needed: number) => boolean;
+
+/** A crossing value counts if it has this share of the bytes of the largest. */
+const COUNTS = 0.1;
+/** Fewer stages are no chain, and for more the dynamic program takes too long. */
+const [MIN_STAGES, MAX_STAGES] = [3, 100];
+/** Amounts of memory that the dynamic program tells apart. */
+const AMOUNTS = 200;
+
+/** A stage and its values: those that the backward pass reads, and those from which the next stage starts. */
+interface Part extends Stage {
+  readonly taped: readonly number[];
+  readonly results: readonly number[];
+  /** The unit at which going back through it begins. */
+  readonly start: number;
+}
+
+/** The bytes alive between the units, of values that are computed in `from` or later. */
+function aliveBytes({ values, work }: Model, from: number): number[] {
+  const change = new Float64Array(work.length + 1);
+  for (const { unit, uses, bytes } of values) {
+    if (unit < from) continue;
+    (change[unit] as number) += bytes;
+    (change[(uses.at(-1) ?? work.length - 1) + 1] as number) -= bytes;
+  }
+  let live = 0;
+  return work.map((_, unit) => {
+    live += change[unit] as number;
+    return live;
+  });
+}
+
+/**
+ * Takes a model for a chain.
+ * @returns what may go, given the bytes for its values and workspaces; null if it is no chain, or they are too few
+ */
+export function chainOf(model: Model): (bytes: number) => Spare | null {
+  const { values, work } = model;
+  const sizeOf = (list: readonly number[]): number => list.reduce((sum, v) => sum + (values[v] as Value).bytes, 0);
+  const alive = aliveBytes(model, 0);
+  // The way turns back where most bytes wait.
+  const turn = alive.indexOf(Math.max(...alive)) + 1;
+  const later = aliveBytes(model, turn);
+  const parts: Part[] = [];
+  const partOf = new Int32Array(values.length).fill(-1);
+  let crossing: number[] = [];
+  let members: number[] = [];
+  for (let unit = 0; unit < turn; unit++) {
+    const { outputs } = work[unit] as Model["work"][number];
+    members.push(...outputs);
+    for (const v of outputs) partOf[v] = parts.length;
+    const results = [...crossing, ...outputs].filter((v) =>
+      (values[v] as Value).uses.some((use) => use > unit && use < turn),
+    );
+    crossing = results;
+    const largest = Math.max(...results.map((v) => (values[v] as Value).bytes));
+    const counts = results.filter((v) => (values[v] as Value).bytes >= COUNTS * largest);
+    if (unit < turn - 1 && (counts.length !== 1 || !members.includes(counts[0] as number))) continue;
+    const taped = members.filter((v) => results.includes(v) || (values[v] as Value).uses.some((use) => use >= turn));
+    const reads = taped.flatMap((v) => (values[v] as Value).uses.filter((use) => use >= turn));
+    parts.push({
+      cost: members.reduce((sum, v) => sum + (values[v] as Value).cost, 0),
+      result: sizeOf(results),
+      tape: sizeOf(taped),
+      forward: Math.max(...members.map((v) => sizeOf([v]) + (values[v] as Value).workspace)),
+      backward: 0,
+      taped,
+      results,
+      start: Math.min(work.length, ...reads),
+    });
+    members = [];
+  }
+  const count = parts.length;
+  if (count < MIN_STAGES || count > MAX_STAGES) return () => null;
+  const startOf = (part: number): number =>
+    part < 0 ? Number.POSITIVE_INFINITY : Math.max(...parts.slice(part).map(({ start }) => start));
+  const starts = parts.map((_, i) => startOf(i));
+  const stages = parts.map((part, i) => {
+    const units = work.slice(starts[i], startOf(i - 1) + 1);
+    const backward = units.map(({ workspace }, k) => workspace + (later[(starts[i] as number) + k] as number));
+    return { ...part, backward: Math.max(0, ...backward) };
+  });
+
+  return (bytes) => {
+    const table = solveChain(stages, bytes, bytes / AMOUNTS);
+    if (table.cost(count, bytes) === Number.POSITIVE_INFINITY) return null;
+    // For each stage, the values that are held as it is gone back through.
+    const kept: Set<number>[] = [];
+    const held = new Map<string, readonly number[]>();
+    for (const { does, stage } of table.program(count, bytes)) {
+      const { taped, results } = parts[stage] as Part;
+      if (does === "keep") held.set(`keep ${stage}`, results);
+      if (does === "drop") held.delete(`keep ${stage}`);
+      if (does === "tape") held.set(`tape ${stage}`, taped);
+      if (does !== "back") continue;
+      kept[stage] = new Set([...held.values()].flat());
+      held.delete(`tape ${stage}`);
+    }
+    return (v, time, needed) => {
+      if (partOf[v] === -1) return false;
+      let part = count - 1;
+      while (part > 0 && (starts[part - 1] as number) <= time) part--;
+      const next = time < turn ? turn : startOf(part - 1);
+      return needed >= next && !(kept[part] as Set<number>).has(v);
+    };
+  };
+}
