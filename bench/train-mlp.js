@@ -18,4 +18,4 @@ const loss = mseLoss(model.forward(x), y);
 loss.backward();
 optimizer.step();
 optimizer.zeroGrad();
-console.log(loss.item(), model.parameters()[0].data()[0]);
+console.log(loss.item());

@@ -3,7 +3,7 @@
  * lowering, placement and encoding, in that order; there is no other way to a result.
  */
 
-import { checking, debug } from "../graph/debug.js";
+import { checking, debug, debugLevel } from "../graph/debug.js";
 import type { DType } from "../graph/dtype.js";
 import { printGraph } from "../graph/print.js";
 import type { Shape } from "../graph/shape.js";
@@ -183,7 +183,8 @@ function bitsOf(value: number, dtype: DType): number {
 
 /** Makes the plan for a request. */
 export function compilePlan(request: Request): Plan {
-  const started = performance.now();
+  // Node loads its clock when it is first asked for, which takes a millisecond or two.
+  const started = debugLevel >= 1 ? performance.now() : 0;
   const wanted = [...request.results, ...request.updates.map(({ node }) => node)];
   debug(2, () => `traced graph:\n${printGraph(wanted)}`);
   const roots = simplify(wanted);

@@ -59,8 +59,9 @@ export function chooseBuild(wanted: Build | "auto"): Build {
 export async function compileBuild(build: Build | `bench-${Build}`, location: URL): Promise<WebAssembly.Module> {
   const url = new URL(`${build}.wasm`, location);
   if (url.protocol === "file:") {
-    const { readFile } = await import("node:fs/promises");
-    return WebAssembly.compile(await readFile(url));
+    // Importing a module of Node's by name costs milliseconds where asking for the loaded one does not (Node 20.16, 22.3).
+    const { readFileSync } = process.getBuiltinModule?.("node:fs") ?? (await import("node:fs"));
+    return WebAssembly.compile(readFileSync(url));
   }
   const response = await fetch(url);
   if (!response.ok)
