@@ -37,7 +37,23 @@ async function stepOf(model: string): Promise<StepFunction> {
   const { step } = module;
   if (typeof step !== "function")
     throw new ArgumentError(`profile: ${model} must export step, a function that trains once, not ${typeof step}`);
-  return step as StepFunction;
+  return checked(model, step as StepFunction);
+}
+
+/** The step of a user's module, once it has run: what is wrong with it shows in its first call. */
+function checked(model: string, step: StepFunction): StepFunction {
+  let result: unknown;
+  try {
+    result = step();
+  } catch (error) {
+    throw new ArgumentError(
+      `profile: step() of ${model} failed: ${(error as Error).message}; it is called without arguments, so it must bring its data, as in export const step = () => train(x, y)`,
+      { cause: error },
+    );
+  }
+  if (result instanceof Promise)
+    throw new ArgumentError(`profile: step() of ${model} returned a promise; it must train before it returns`);
+  return step;
 }
 
 /** Profiles a model's training step and prints what takes how long. */

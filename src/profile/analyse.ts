@@ -13,8 +13,17 @@ import type { Part, Recording } from "./record.js";
 const PHASES = ["forward", "backward", "optimizer"] as const;
 type Phase = (typeof PHASES)[number];
 
+/** What takes a time, and how near it comes to what the machine can do. */
+interface Rates {
+  readonly milliseconds: number;
+  /** Of the sum of all instructions. */
+  readonly share: number;
+  /** What the ceiling allows, over what was measured; above 1 where data stays in a faster cache. */
+  readonly fraction: number;
+}
+
 /** Times and rates of one instruction, or of all of one kind. */
-export interface Entry {
+export interface Entry extends Rates {
   /** What is computed: names of primitives. */
   readonly operator: string;
   readonly instruction: string;
@@ -26,31 +35,31 @@ export interface Entry {
   /** Sizes of the result; several phases or shapes are left out where kinds are summed. */
   readonly shape: string;
   readonly calls: number;
-  readonly milliseconds: number;
-  /** Of the sum of all instructions. */
-  readonly share: number;
   readonly flops: number;
   readonly bytes: number;
   /** Which ceiling is reached first at this ratio of arithmetic to traffic. */
   readonly bound: "arithmetic" | "memory";
-  /** What the ceiling allows, over what was measured; above 1 where data stays in a faster cache. */
-  readonly fraction: number;
 }
 
 /** A profile of one program. */
 export interface Profile {
   readonly ceilings: Ceilings;
-  /** The median of whole runs. */
+  /** Of a whole run. */
   readonly milliseconds: number;
-  /** The median of runs that were cut into their instructions, without the time of measuring. */
+  /** The sum of all instructions, timed one by one. */
   readonly cutMilliseconds: number;
   readonly runs: number;
+  /** What arithmetic should bind: products of matrices, convolutions and attention, with what is fused to them. */
+  readonly products: Rates;
   /** In the program's order. */
   readonly instructions: readonly Entry[];
   /** By operator and instruction, the costliest first. */
   readonly operators: readonly Entry[];
   readonly phases: Readonly<Record<string, number>>;
 }
+
+/** Instructions that do what a model is made of; the others are to take little beside them. */
+const PRODUCTS: readonly number[] = [Opcode.Gemm, Opcode.Convolution, Opcode.Attention];
 
 /** Names that a chain may show before it is cut. */
 const SHOWN_NAMES = 4;
@@ -148,8 +157,16 @@ function summed(entries: readonly Entry[], total: number, ceilings: Ceilings): E
   return sums.sort((x, y) => y.milliseconds - x.milliseconds);
 }
 
+/** The time of some instructions, and how near they come to the arithmetic ceiling together. */
+function together(entries: readonly Entry[], total: number, ceilings: Ceilings): Rates {
+  const milliseconds = entries.reduce((sum, entry) => sum + entry.milliseconds, 0);
+  const flops = entries.reduce((sum, entry) => sum + entry.flops, 0);
+  const fraction = milliseconds === 0 ? 0 : (1000 * flops) / ceilings.flops / milliseconds;
+  return { milliseconds, share: milliseconds / total, fraction };
+}
+
 /** Works out what a recording says. */
-export function analyse({ plan, parts, milliseconds, cutMilliseconds, runs }: Recording, ceilings: Ceilings): Profile {
+export function analyse({ plan, parts, milliseconds, runs }: Recording, ceilings: Ceilings): Profile {
   const total = parts.reduce((sum, part) => sum + part.milliseconds, 0);
   const phase = phasesOf(plan);
   const entryOf = ({ steps, milliseconds }: Part): Entry => {
@@ -177,8 +194,13 @@ export function analyse({ plan, parts, milliseconds, cutMilliseconds, runs }: Re
   return {
     ceilings,
     milliseconds,
-    cutMilliseconds,
+    cutMilliseconds: total,
     runs,
+    products: together(
+      instructions.filter((_, i) => PRODUCTS.includes(parts[i]?.steps[0]?.opcode as number)),
+      total,
+      ceilings,
+    ),
     instructions,
     operators: summed(instructions, total, ceilings),
     phases,

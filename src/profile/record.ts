@@ -8,29 +8,35 @@ import type { Observer, Runtime } from "../runtime/runtime.js";
 /** A part of a program that is timed by itself: an instruction, with the epilogue that runs inside of it. */
 export interface Part {
   readonly steps: readonly Step[];
-  /** The median over the runs. */
+  /** The mean over the undisturbed cut runs, without the time of measuring. */
   readonly milliseconds: number;
 }
 
-/** What the runs of one program took. */
+/**
+ * What the runs of one program took. Of the whole runs and of the cut ones the faster half counts, by means: whatever else
+ * the machine does falls into the other half, and unlike medians the means of the parts add up to that of their sum.
+ */
 export interface Recording {
   readonly plan: Plan;
   readonly parts: readonly Part[];
-  /** The median of whole runs, without any cut. */
+  /** Of whole runs, without any cut. */
   readonly milliseconds: number;
-  /** The median of cut runs, without the time of measuring. */
-  readonly cutMilliseconds: number;
+  /** Runs that were measured of either kind. */
   readonly runs: number;
 }
 
-/** Parts of no instruction at the start of a run: their time is that of measuring. */
+/** Parts of no instruction at the start of a run: the time of the latter half of them is that of measuring. */
 const EMPTY_PARTS = 8;
 const MIN_RUNS = 15;
 const MAX_RUNS = 2000;
 
-function median(values: readonly number[]): number {
-  const sorted = [...values].sort((x, y) => x - y);
-  return sorted[(sorted.length - 1) >> 1] ?? Number.NaN;
+function sum(values: readonly number[]): number {
+  return values.reduce((all, value) => all + value, 0);
+}
+
+/** The half of the runs that took least time. Each run is a list of times. */
+function fasterHalf(runs: readonly (readonly number[])[]): (readonly number[])[] {
+  return [...runs].sort((x, y) => sum(x) - sum(y)).slice(0, (runs.length + 1) >> 1);
 }
 
 /** The steps of each part. */
@@ -68,14 +74,15 @@ class Recorder implements Observer {
 }
 
 function recordingOf(plan: Plan, { whole, parts }: { whole: number[]; parts: number[][] }): Recording {
-  const at = (i: number): number => median(parts.map((run) => run[i] as number));
-  const overhead = at(EMPTY_PARTS - 1);
-  const net = (milliseconds: number): number => Math.max(0, milliseconds - overhead);
+  const calm = fasterHalf(parts);
+  const mean = (i: number): number => sum(calm.map((run) => run[i] as number)) / calm.length;
+  const empty = Array.from({ length: EMPTY_PARTS / 2 }, (_, i) => mean(EMPTY_PARTS / 2 + i));
+  const overhead = sum(empty) / empty.length;
+  const calmWhole = fasterHalf(whole.map((ms) => [ms])).flat();
   return {
     plan,
-    parts: partsOf(plan).map((steps, i) => ({ steps, milliseconds: net(at(EMPTY_PARTS + i)) })),
-    milliseconds: median(whole),
-    cutMilliseconds: median(parts.map((run) => run.slice(EMPTY_PARTS).reduce((sum, ms) => sum + net(ms), 0))),
+    parts: partsOf(plan).map((steps, i) => ({ steps, milliseconds: Math.max(0, mean(EMPTY_PARTS + i) - overhead) })),
+    milliseconds: sum(calmWhole) / calmWhole.length,
     runs: parts.length,
   };
 }
@@ -99,8 +106,7 @@ export function record(runtime: Runtime, step: () => unknown, seconds: number): 
   } finally {
     runtime.observer = null;
   }
-  const total = ({ whole }: { whole: number[] }): number => whole.reduce((sum, ms) => sum + ms, 0);
-  const [main] = [...recorder.times].sort(([, x], [, y]) => total(y) - total(x));
+  const [main] = [...recorder.times].sort(([, x], [, y]) => sum(y.whole) - sum(x.whole));
   if (main === undefined)
     throw new ArgumentError("profile: the step ran no program; it must call a compiled function, of this lanegrad");
   return recordingOf(...main);

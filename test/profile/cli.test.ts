@@ -17,7 +17,7 @@ describe("lanegrad profile", () => {
   it("prints phases, operators and instructions of a model that is built in, and with --json a line of all of it", async () => {
     const { status, stdout, stderr } = await run("mlp", "--seconds", "0.1", "--json");
     expect(status).toBe(0);
-    expect(stderr).toMatch(/^A step takes \d+\.\d{3} ms/);
+    expect(stderr).toMatch(/^A step takes \d[\d.]* (µs|ms) /);
     expect(stderr).toContain("By operator");
     expect(stdout.trimEnd().split("\n")).toHaveLength(1);
     const report = JSON.parse(stdout);
@@ -53,5 +53,17 @@ describe("lanegrad profile", () => {
     const empty = await run("empty.mjs");
     expect(empty.status).toBe(1);
     expect(empty.stderr).toContain("empty.mjs must export step, a function that trains once, not undefined");
+  });
+
+  it("says what a step must be where its first call fails or does not wait", async () => {
+    await writeFile(join(directory, "needy.mjs"), "export const step = (batch) => batch.length;");
+    const needy = await run("needy.mjs");
+    expect(needy.status).toBe(1);
+    expect(needy.stderr).toContain("step() of needy.mjs failed: Cannot read properties of undefined");
+    expect(needy.stderr).toContain("it must bring its data");
+    await writeFile(join(directory, "later.mjs"), "export const step = async () => 1;");
+    const later = await run("later.mjs");
+    expect(later.status).toBe(1);
+    expect(later.stderr).toContain("step() of later.mjs returned a promise");
   });
 });

@@ -90,6 +90,16 @@ describe("a profile of a training step", () => {
     expect(Object.keys(profile.phases).join()).toContain("optimizer");
   });
 
+  it("sums up what products take, and compares it with the arithmetic ceiling", () => {
+    const products = profile.instructions.filter(({ instruction }) => instruction === "gemm");
+    const milliseconds = products.reduce((sum, entry) => sum + entry.milliseconds, 0);
+    const flops = products.reduce((sum, entry) => sum + entry.flops, 0);
+    expect(profile.products.milliseconds).toBeCloseTo(milliseconds, 9);
+    expect(profile.products.share).toBeCloseTo(milliseconds / profile.cutMilliseconds, 9);
+    expect(profile.products.fraction).toBeCloseTo((1000 * flops) / CEILINGS.flops / milliseconds, 9);
+    expect(printProfile(profile, 2)).toMatch(/Products, convolutions and attention take \d+ % of that, at \d+ %/);
+  });
+
   it("sums up instructions to operators and to phases", () => {
     const sum = (entries: readonly Entry[], of: (entry: Entry) => number): number =>
       entries.reduce((all, entry) => all + of(entry), 0);
@@ -99,6 +109,7 @@ describe("a profile of a training step", () => {
     expect(sum(operators, ({ flops }) => flops)).toBe(sum(instructions, ({ flops }) => flops));
     expect(sum(operators, (entry) => entry.milliseconds)).toBeCloseTo(milliseconds, 9);
     expect(Object.values(phases).reduce((all, ms) => all + ms, 0)).toBeCloseTo(milliseconds, 9);
+    expect(profile.cutMilliseconds).toBeCloseTo(milliseconds, 9);
     expect(sum(instructions, ({ share }) => share)).toBeCloseTo(1, 9);
   });
 
