@@ -1,8 +1,9 @@
 /**
  * Runs benchmarks and prints their tables.
  *
- *   npm run bench                        all suites
- *   npm run bench -- matmul              some
+ *   npm run bench                        the kernels, against what this machine can do at most
+ *   npm run bench -- --help              what other suites there are
+ *   npm run bench -- matmul              some of them
  *   npm run bench -- matmul --json FILE  and writes the numbers to a file
  */
 import { writeFileSync } from "node:fs";
@@ -20,25 +21,59 @@ import { size } from "./size.js";
 import { startup } from "./startup.js";
 import { transforms } from "./transforms.js";
 
-/** Every suite, by the name that selects it. */
-const SUITES: Readonly<Record<string, () => Report | Promise<Report>>> = {
-  matmul,
-  conv,
-  kernels: operators,
-  fused,
-  mlp,
-  placement,
-  recompute,
-  transforms,
-  startup,
-  size,
-};
+interface Suite {
+  /** What it is for, for the help. */
+  readonly about: string;
+  run(): Report | Promise<Report>;
+}
 
-const { values, positionals } = parseArgs({ options: { json: { type: "string" } }, allowPositionals: true });
-const names = positionals.length > 0 ? positionals : Object.keys(SUITES);
+/** Every suite, by the name that selects it. */
+const SUITES: Readonly<Record<string, Suite>> = {
+  matmul: { about: "products of matrices, against the arithmetic ceiling", run: matmul },
+  conv: { about: "convolutions in their three directions, against the arithmetic ceiling", run: conv },
+  kernels: {
+    about: "operators on 1024×1024 elements, forward and with gradient, against both ceilings",
+    run: operators,
+  },
+  fused: { about: "fused kernels against the compositions that they replace", run: fused },
+  mlp: { about: "a tiny training step, compiled and eager: what Wasm takes of it, and what JavaScript", run: mlp },
+  placement: { about: "memory of planned training steps, beside the bound; nothing runs", run: placement },
+  recompute: { about: "training steps planned within memory budgets; nothing runs", run: recompute },
+  transforms: { about: "gradients, Jacobians and vmap, beside the function itself", run: transforms },
+  startup: { about: "from the start of a process to its first gradient (after npm run build)", run: startup },
+  size: { about: "what a page loads, gzipped, against its budgets (after npm run build)", run: size },
+};
+/** What runs when no suite is named: what the kernels do. */
+const DEFAULT = ["matmul", "conv", "kernels"];
+
+const HELP = `Usage: npm run bench -- [suites] [--json FILE]
+
+Suites (matmul, conv and kernels where none is named; all for every one):
+${Object.entries(SUITES)
+  .map(([name, { about }]) => `  ${name.padEnd(12)}${about}`)
+  .join("\n")}
+
+Rates are medians over rounds. Candidates run in turns with what they are compared with: the ceilings are what this machine
+does at most with multiply-adds in registers alone, and streaming through memory, on the same build. Builds: strict, and
+relaxed where the engine has it. bench:peers compares with other systems.
+
+  --json FILE  writes all numbers to a file
+  --help       prints this
+`;
+
+const { values, positionals } = parseArgs({
+  options: { json: { type: "string" }, help: { type: "boolean" } },
+  allowPositionals: true,
+});
+if (values.help) {
+  console.log(HELP);
+  process.exit(0);
+}
+const asked = positionals.length > 0 ? positionals : DEFAULT;
+const names = asked.includes("all") ? Object.keys(SUITES) : asked;
 const unknown = names.filter((name) => !(name in SUITES));
 if (unknown.length > 0) {
-  console.error(`No benchmark is called ${unknown.join(", ")}; there are: ${Object.keys(SUITES).join(", ")}.`);
+  console.error(`No benchmark is called ${unknown.join(", ")}; there are: ${Object.keys(SUITES).join(", ")}, all.`);
   process.exit(2);
 }
 
@@ -46,7 +81,7 @@ const machine = { node: process.version, v8: process.versions.v8, cpu: cpus()[0]
 console.log(`Node ${machine.node}, V8 ${machine.v8}, ${machine.cpu}\n`);
 const reports: Record<string, Report> = {};
 for (const name of names) {
-  const report = await (SUITES[name] as (typeof SUITES)[string])();
+  const report = await (SUITES[name] as Suite).run();
   reports[name] = report;
   console.log(formatReport(report));
   for (const failure of report.failures ?? []) {

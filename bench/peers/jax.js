@@ -3,7 +3,7 @@
  * their arguments, so that every value that is used again is passed as `.ref`. Where a compiled gradient is missing,
  * embeddings and losses are products with one-hot rows.
  */
-import { defaultDevice, init, jit, lax, nn, numpy as np, valueAndGrad } from "@jax-js/jax";
+import { defaultDevice, init, jit, lax, nn, numpy as np, valueAndGrad, vjp } from "@jax-js/jax";
 import { valuesOf } from "./workloads.js";
 
 /** Starts the backend. */
@@ -188,18 +188,26 @@ const KERNELS = {
   layerNorm: normalized,
 };
 
-function kernel({ operator }, task) {
+function pulledBack(operator) {
+  return (x, y) => {
+    const [value, pull] = vjp(KERNELS[operator], [x]);
+    const [gradient] = pull(y);
+    pull.dispose();
+    return [value, gradient];
+  };
+}
+
+function kernel({ operator, gradient }, task) {
   const [x, y] = task.inputs.map(arrayOf);
-  const two = operator === "mulAdd";
-  const apply = jit(KERNELS[operator]);
-  const run = () => (two ? apply(x.ref, y.ref) : apply(x.ref));
+  const two = gradient || operator === "mulAdd";
+  const apply = jit(gradient ? pulledBack(operator) : KERNELS[operator]);
+  const run = () => [two ? apply(x.ref, y.ref) : apply(x.ref)].flat();
   return {
     // Nothing is computed before something waits for it.
-    step: () =>
-      run()
-        .blockUntilReady()
-        .then((out) => out.dispose()),
-    values: () => [...run().dataSync().slice(0, 6)],
+    step: async () => {
+      for (const result of run()) (await result.blockUntilReady()).dispose();
+    },
+    values: () => run().flatMap((result) => [...result.dataSync().slice(0, 6)]),
   };
 }
 

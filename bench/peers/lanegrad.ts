@@ -26,6 +26,7 @@ import {
   type Tensor,
   tanh,
   tensor,
+  vjp,
 } from "../../src/index.js";
 import type { Runner } from "./worker.js";
 import {
@@ -137,15 +138,21 @@ const KERNELS: Readonly<Record<KernelSpec["operator"], (x: Tensor, y: Tensor) =>
   layerNorm: (x) => layerNorm(x, [x.shape.at(-1) as number]),
 };
 
-/** The result stays in the arena, as a tensor's new value, like the other systems' results stay in theirs. */
-function kernel({ operator }: KernelSpec, task: Task): Runner {
+/** The results stay in the arena, as tensors' new values, like the other systems' results stay in theirs. */
+function kernel({ operator, gradient }: KernelSpec, task: Task): Runner {
   const [x, y] = task.inputs.map((numbers) => tensorOf(numbers)) as [Tensor, Tensor];
-  const apply = KERNELS[operator];
-  const out = noGrad(() => apply(x, y).mul(0));
+  const results = (): Tensor[] => {
+    if (!gradient) return [KERNELS[operator](x, y)];
+    const [value, pull] = vjp((x: Tensor) => KERNELS[operator](x, y), x);
+    return [value, ...pull(y)];
+  };
+  const kept = noGrad(() => results().map((result) => result.mul(0)));
   const run = compile(() => {
-    out.copy_(apply(x, y));
+    results().forEach((result, i) => {
+      kept[i]?.copy_(result);
+    });
   });
-  return { step: run, values: () => Array.from(out.data().slice(0, 6)) };
+  return { step: run, values: () => kept.flatMap((result) => [...result.data().slice(0, 6)]) };
 }
 
 /** Prepares a workload. */

@@ -1,18 +1,25 @@
-/**
- * Compares lanegrad with its peers: the same work from the same numbers, in turns, one thread each.
- *
- *   npm run bench:peers
- *   npm run bench:peers -- --only GPT --only exp   some workloads
- *   npm run bench:peers -- --rounds 15             more rounds than 9
- *   npm run bench:peers -- --build relaxed         another build than the strict one
- *   npm run bench:peers -- --json FILE             and writes the numbers to a file
- */
+/** Compares lanegrad with its peers: the same work from the same numbers, in turns, one thread each. `--help` says how. */
 import { writeFileSync } from "node:fs";
 import { cpus } from "node:os";
 import { parseArgs } from "node:util";
+import { availableBuilds } from "../kernels.js";
 import { type Comparison, compare, markdown, summary } from "./compare.js";
 import { install, startSystems } from "./system.js";
 import { WORKLOADS } from "./workloads.js";
+
+const HELP = `Usage: npm run bench:peers -- [options]
+
+Runs the same work from the same numbers on lanegrad, TensorFlow.js, jax-js and PyTorch, in turns, one thread each, and
+prints medians, half the interquartile range, the fastest round, and how many times as long as lanegrad each takes. The
+first losses, or elements of results, must agree to 1e-4: otherwise it ends with status 1. The JavaScript peers are
+installed under bench/peers by npm; PyTorch takes part where python3 finds it.
+
+  --only NAME     a workload; may be repeated: ${Object.keys(WORKLOADS).join(", ")}
+  --rounds N      rounds (9)
+  --build BUILD   lanegrad's build, strict or relaxed (strict)
+  --json FILE     writes all numbers to a file
+  --help          prints this
+`;
 
 const { values: options } = parseArgs({
   options: {
@@ -20,14 +27,20 @@ const { values: options } = parseArgs({
     rounds: { type: "string", default: "9" },
     build: { type: "string", default: "strict" },
     json: { type: "string" },
+    help: { type: "boolean" },
   },
 });
+if (options.help) {
+  console.log(HELP);
+  process.exit(0);
+}
 const names = options.only ?? Object.keys(WORKLOADS);
 const unknown = names.filter((name) => !(name in WORKLOADS));
 const rounds = Number(options.rounds);
-if (unknown.length > 0 || !Number.isInteger(rounds) || rounds < 1) {
+const builds: readonly string[] = availableBuilds();
+if (unknown.length > 0 || !Number.isInteger(rounds) || rounds < 1 || !builds.includes(options.build)) {
   console.error(
-    `bench:peers: --only takes ${Object.keys(WORKLOADS).join(", ")}; --rounds takes a whole number from 1 up`,
+    `bench:peers: --only takes ${Object.keys(WORKLOADS).join(", ")}; --rounds takes a whole number from 1 up; --build takes ${builds.join(" or ")} on this engine`,
   );
   process.exit(2);
 }

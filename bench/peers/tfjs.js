@@ -154,10 +154,20 @@ const gelu = tf.customGrad((x, save) => {
   };
 });
 
-function normalized(x) {
+/** With a gradient by hand, for the same reason. */
+const normalized = tf.customGrad((x, save) => {
   const centered = tf.sub(x, tf.mean(x, -1, true));
-  return tf.mul(centered, tf.rsqrt(tf.add(tf.mean(tf.square(centered), -1, true), 1e-5)));
-}
+  const scale = tf.rsqrt(tf.add(tf.mean(tf.square(centered), -1, true), 1e-5));
+  const value = tf.mul(centered, scale);
+  save([value, scale]);
+  return {
+    value,
+    gradFunc: (g, [value, scale]) => {
+      const along = tf.mul(value, tf.mean(tf.mul(g, value), -1, true));
+      return tf.mul(scale, tf.sub(tf.sub(g, tf.mean(g, -1, true)), along));
+    },
+  };
+});
 
 function gpt(spec, task) {
   const { width, heads, context, batch, vocabulary, layers } = spec;
@@ -259,15 +269,21 @@ const KERNELS = {
   sigmoid: (x) => tf.sigmoid(x),
   sum: (x) => tf.sum(x),
   softmax: (x) => tf.softmax(x),
-  layerNorm: normalized,
+  layerNorm: (x) => normalized(x),
 };
 
-function kernel({ operator }, task) {
+function kernel({ operator, gradient }, task) {
   const [x, y] = task.inputs.map(tensorOf);
   const apply = KERNELS[operator];
+  const pulledBack = tf.valueAndGrad((x) => apply(x, y));
+  const run = () => {
+    if (!gradient) return [apply(x, y)];
+    const { value, grad } = pulledBack(x, y);
+    return [value, grad];
+  };
   return {
-    step: () => tf.tidy(() => void apply(x, y)),
-    values: () => [...tf.tidy(() => apply(x, y).dataSync().slice(0, 6))],
+    step: () => tf.tidy(() => void run()),
+    values: () => tf.tidy(() => run().flatMap((result) => [...result.dataSync().slice(0, 6)])),
   };
 }
 

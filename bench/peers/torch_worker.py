@@ -130,9 +130,16 @@ KERNELS = {
 
 
 def kernel(task):
-    apply = KERNELS[task["spec"]["operator"]]
+    spec = task["spec"]
+    apply = KERNELS[spec["operator"]]
     x, y = [values_of(numbers) for numbers in task["inputs"]]
-    return lambda: apply(x, y), lambda: apply(x, y).flatten()[:COMPARED].tolist()
+    x.requires_grad_(spec["gradient"])
+
+    def step():
+        value = apply(x, y)
+        return [value, *torch.autograd.grad(value, x, y)] if spec["gradient"] else [value]
+
+    return step, lambda: [v for out in step() for v in out.flatten()[:COMPARED].tolist()]
 
 
 def prepare(task):

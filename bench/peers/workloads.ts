@@ -56,12 +56,13 @@ export interface AddsSpec {
   readonly gradient: boolean;
 }
 
-/** One operator on a matrix. */
+/** One operator on a matrix; with its gradient, it and then its pullback of the second input. */
 export interface KernelSpec {
   readonly kind: "kernel";
   readonly operator: "mulAdd" | "exp" | "tanh" | "gelu" | "sigmoid" | "sum" | "softmax" | "layerNorm";
   readonly rows: number;
   readonly columns: number;
+  readonly gradient: boolean;
 }
 
 export type Spec = MlpSpec | CnnSpec | GptSpec | AddsSpec | KernelSpec;
@@ -76,8 +77,8 @@ export interface Task {
 
 const ADAM: OptimizerSpec = { kind: "adam", lr: 1e-3, betas: [0.9, 0.999], weightDecay: 0 };
 
-function kernel(operator: KernelSpec["operator"]): KernelSpec {
-  return { kind: "kernel", operator, rows: 1024, columns: 1024 };
+function kernel(operator: KernelSpec["operator"], gradient = false): KernelSpec {
+  return { kind: "kernel", operator, rows: 1024, columns: 1024, gradient };
 }
 
 /** Every workload, by its name. */
@@ -111,7 +112,9 @@ export const WORKLOADS: Readonly<Record<string, Spec>> = {
   sigmoid: kernel("sigmoid"),
   sum: kernel("sum"),
   softmax: kernel("softmax"),
+  "softmax with gradient": kernel("softmax", true),
   "layer norm": kernel("layerNorm"),
+  "layer norm with gradient": kernel("layerNorm", true),
 };
 
 function uniform(shape: readonly number[], seed: number, scale = 1, shift = 0): Numbers {

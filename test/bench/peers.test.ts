@@ -37,12 +37,15 @@ describe("lanegrad's runs of them", () => {
     for (const loss of recorded("mlp-sgd").losses.slice(0, 6)) expect(runner.step()).toBeCloseTo(loss, 6);
   });
 
-  it.each(["CNN", "1,000 adds", "1,000 adds with gradient", "softmax", "layer norm"])("%s runs", (name) => {
-    const runner = prepare(taskOf(WORKLOADS[name] as (typeof WORKLOADS)[string]));
-    const first = runner.step();
-    const values = runner.values?.() ?? [first as number];
-    expect(values.every(Number.isFinite)).toBe(true);
-  });
+  it.each(["CNN", "1,000 adds", "1,000 adds with gradient", "softmax", "layer norm with gradient"])(
+    "%s runs",
+    (name) => {
+      const runner = prepare(taskOf(WORKLOADS[name] as (typeof WORKLOADS)[string]));
+      const first = runner.step();
+      const values = runner.values?.() ?? [first as number];
+      expect(values.every(Number.isFinite)).toBe(true);
+    },
+  );
 });
 
 describe("reports", () => {
