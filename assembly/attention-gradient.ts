@@ -17,9 +17,8 @@ import { clear } from "./gemm-pack";
 import { scale, softmaxGradientRow } from "./rows-softmax";
 import { address, word } from "./word";
 
-/** `rows` rows times `factor` to one matrix of a row-major [batch, row, head, column]: the one at `out` of `heads`. */
-function deliver(from: usize, fromRow: usize, rows: i32, columns: i32, factor: f32, out: usize, heads: i32): void {
-  const outRow = (<usize>(heads * columns)) << 2;
+/** `rows` rows times `factor`, to rows `outRow` bytes apart. */
+function deliver(from: usize, fromRow: usize, rows: i32, columns: i32, factor: f32, out: usize, outRow: usize): void {
   for (let i = 0; i < rows; i++) {
     scale(out, from, columns, factor);
     from += fromRow;
@@ -60,10 +59,19 @@ export function pullBack(pc: usize, workspace: usize, matrix: i32): void {
   const heads = word(pc, AttentionField.Heads);
   const batch = matrix / heads;
   const head = matrix - batch * heads;
-  const all = word(pc, AttentionField.Batch) * heads;
-  const queryOut = address(pc, AttentionField.Out);
-  const keyOut = queryOut + ((<usize>(all * queries * width)) << 2);
-  const valueOut = keyOut + ((<usize>(all * keys * width)) << 2);
+  const all = word(pc, AttentionField.Batch);
+  const queryFloats = heads * width;
+  const valueFloats = heads * valueWidth;
+  // The three are side by side in rows, or one after the other.
+  const packed = queries === keys && width === valueWidth;
+  const queryOutRow = (<usize>(packed ? 3 * queryFloats : queryFloats)) << 2;
+  const valueOutRow = (<usize>(packed ? 3 * valueFloats : valueFloats)) << 2;
+  let queryOut = address(pc, AttentionField.Out);
+  let keyOut = queryOut + ((<usize>(packed ? queryFloats : all * queries * queryFloats)) << 2);
+  let valueOut = keyOut + ((<usize>(packed ? queryFloats : all * keys * queryFloats)) << 2);
+  queryOut += queryOutRow * <usize>(batch * queries) + ((<usize>(head * width)) << 2);
+  keyOut += queryOutRow * <usize>(batch * keys) + ((<usize>(head * width)) << 2);
+  valueOut += valueOutRow * <usize>(batch * keys) + ((<usize>(head * valueWidth)) << 2);
   for (let start = 0; start < queries; start += AttentionBlock.Rows) {
     const rows = min<i32>(queries - start, AttentionBlock.Rows);
     const seen = visible(pc, start + rows - 1);
@@ -97,10 +105,8 @@ export function pullBack(pc: usize, workspace: usize, matrix: i32): void {
       seen, width, rows, pulls, 4, scoreRow, queryPanels, width, rows, 0, keySums, queryRow, true, workspace,
     );
     multiplyDeep(rows, width, seen, pulls, scoreRow, keyRows, keys, query, queryRow, workspace);
-    const at = ((batch * queries + start) * heads + head) * width;
-    deliver(query, queryRow, rows, width, factor, queryOut + ((<usize>at) << 2), heads);
+    deliver(query, queryRow, rows, width, factor, queryOut + queryOutRow * <usize>start, queryOutRow);
   }
-  const at = <usize>(batch * keys * heads + head) << 2;
-  deliver(keySums, queryRow, keys, width, 1, keyOut + at * <usize>width, heads);
-  deliver(valueSums, valueRow, keys, valueWidth, 1, valueOut + at * <usize>valueWidth, heads);
+  deliver(keySums, queryRow, keys, width, 1, keyOut, queryOutRow);
+  deliver(valueSums, valueRow, keys, valueWidth, 1, valueOut, valueOutRow);
 }

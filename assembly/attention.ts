@@ -29,7 +29,8 @@ import { address, shareStart, word } from "./word";
  * matrices (heads), because every query adds to the gradients of all keys.
  *
  * Operands have any strides. The output is [batch, row, head, column], row-major; the gradients of Q, K and V are so too,
- * one after the other. No operand overlaps the output. Nothing is read outside of operands, and nothing is written
+ * one after the other, unless all are of one size: then they are [batch, row, 3, head, column], which is what the
+ * gradient of one product that gave all three is read from without a copy. No operand overlaps the output. Nothing is read outside of operands, and nothing is written
  * outside of the output and the thread's own workspace. There is at least one key.
  *
  * A causal query i looks at keys 0 to i. What it may not look at has weight 0, by which its value is multiplied where a

@@ -366,7 +366,8 @@ export const enum RowBlock {
  */
 export const enum AttentionField {
   /**
-   * [batch, query, head, column]; the gradients of queries, keys and values so too, one after the other. All row-major.
+   * [batch, query, head, column]; the gradients of queries, keys and values so too, one after the other, or where all
+   * three are of one size as [batch, row, 3, head, column]. All row-major.
    */
   Out = 1,
   Query = 2,

@@ -157,6 +157,11 @@ export interface Primitive<T, A> {
    * input must have the output's shape to stand in for it.
    */
   forwards?(constants: readonly (number | undefined)[]): number | null;
+  /**
+   * Where the output's elements already are, if all inputs are views of one value: the output's layout in it, given
+   * theirs. Null where they do not lie as the output's would.
+   */
+  joined?(views: readonly Layout[], shape: Shape, attrs: A): Layout | null;
   /** Whether float64 followed by one rounding gives the kernel's bits, so that constants may be folded. */
   readonly exact?: boolean;
   /** Floating-point operations. */

@@ -1,5 +1,5 @@
 /** Views: how a tensor's elements lie in a buffer. Movement operators lower to these instead of to copies. */
-import { contiguousStrides, type Shape } from "./shape.js";
+import { contiguousStrides, type Shape, sizeOf } from "./shape.js";
 
 /** Where the elements of a tensor lie: element [i…] is at `offset + Σ i·stride`, all in elements. */
 export interface Layout {
@@ -86,6 +86,23 @@ export function reshapeView(view: Layout, shape: Shape): Layout | null {
     i--;
   }
   return { shape, strides, offset: view.offset };
+}
+
+/** The elements of a view in row-major order. */
+export function readView(data: Float64Array, view: Layout): Float64Array {
+  const out = new Float64Array(sizeOf(view.shape));
+  const index = new Array<number>(view.shape.length).fill(0);
+  let at = view.offset;
+  for (let i = 0; i < out.length; i++) {
+    out[i] = data[at] as number;
+    for (let d = index.length - 1; d >= 0; d--) {
+      at += view.strides[d] as number;
+      if (++(index[d] as number) < (view.shape[d] as number)) break;
+      at -= (view.strides[d] as number) * (view.shape[d] as number);
+      index[d] = 0;
+    }
+  }
+  return out;
 }
 
 /** One dimension of several operands walked together. */

@@ -4,9 +4,9 @@ import { knownValues } from "../graph/known.js";
 import type { Primitive, RefArray } from "../graph/primitive.js";
 import { formatShape, normalizeDim, type Shape, sameShape } from "../graph/shape.js";
 import { apply, Tensor } from "../graph/tensor.js";
-import { type Layout, wholeView } from "../graph/view.js";
+import { type Layout, readView, wholeView } from "../graph/view.js";
 import { add } from "./arithmetic.js";
-import { type OperatorTable, perInput, readView } from "./define.js";
+import { type OperatorTable, perInput } from "./define.js";
 import { wholeNumbers } from "./helpers.js";
 import { indexSelect } from "./indexing.js";
 import { cat } from "./join.js";
@@ -14,9 +14,10 @@ import {
   expand,
   flatten,
   flip,
+  mergePlaced,
   narrow,
   permute,
-  placePrimitive,
+  placed,
   reshape,
   select,
   transpose,
@@ -275,10 +276,10 @@ const unfoldPrimitive: Primitive<Tensor, UnfoldAttrs> = {
   vjp: perInput(({ g, inputs: [x], attrs: { dim, size, step } }) => {
     const count = g.shape[dim] as number;
     const whole = (x as Tensor).shape[dim] as number;
-    const placed = Array.from({ length: size }, (_, start) =>
-      apply(placePrimitive, [select(g, -1, start)], { dim, start, count, step, size: whole, value: 0 }),
+    const terms = Array.from({ length: size }, (_, start) =>
+      placed([select(g, -1, start)], { dim, size: whole, value: 0, parts: [{ start, count, step }] }),
     );
-    return placed.reduce((a, b) => add(a, b));
+    return mergePlaced(terms).reduce((a, b) => add(a, b));
   }),
   batch: ({ inputs: [x], attrs }) => apply(unfoldPrimitive, [x as Tensor], { ...attrs, dim: attrs.dim + 1 }),
   lowering: { kind: "view", view: (input, _, attrs) => unfoldView(input, attrs) },

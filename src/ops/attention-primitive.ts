@@ -1,7 +1,7 @@
 /** Attention of heads as one kernel, which never holds all weights, and its gradients as another. */
 import { attentionWorkspaceBytes } from "../attention-workspace.js";
 import type { KernelContext, Operand, Primitive, RefArray, Vjp } from "../graph/primitive.js";
-import { type Shape, sizeOf } from "../graph/shape.js";
+import { type Shape, sameShape, sizeOf } from "../graph/shape.js";
 import { apply, type Tensor } from "../graph/tensor.js";
 import { permuteView } from "../graph/view.js";
 import { Flag, Opcode } from "../isa.js";
@@ -10,7 +10,7 @@ import { batchAsItems } from "./batching.js";
 import { lowerTriangle } from "./helpers.js";
 import { cat } from "./join.js";
 import { matmul } from "./matmul.js";
-import { narrow, permute, reshape, transpose } from "./movement.js";
+import { narrow, permute, reshape, select, transpose } from "./movement.js";
 import { sum } from "./reduction.js";
 import { floatBits } from "./rows.js";
 import { rowSoftmax } from "./softmax-rows.js";
@@ -132,14 +132,22 @@ function pulledBack(head: Head, attrs: AttentionAttrs): [number[][], number[][],
 
 // ── Gradients ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
-/** The gradients of queries, keys and values, taken out of the vector that holds one after the other. */
+/** Whether the gradients of queries, keys and values lie side by side, row by row: they are of one shape. */
+function isPacked(query: Shape, key: Shape, value: Shape): boolean {
+  return sameShape(query, key) && sameShape(key, value);
+}
+
+/** The gradients of queries, keys and values, taken out of the vector that holds all three. */
 function takeApart(flat: Tensor, query: Shape, key: Shape, value: Shape): [Tensor, Tensor, Tensor] {
+  const shapes = [query, key, value].map(([batch, heads, rows, width]) => [batch, rows, heads, width] as Shape);
+  const [first] = shapes as [Shape];
   let start = 0;
-  return [query, key, value].map(([batch, heads, rows, width]) => {
-    const shape = [batch, rows, heads, width] as Shape;
-    const part = narrow(flat, 0, start, sizeOf(shape));
+  return shapes.map((shape, i) => {
     start += sizeOf(shape);
-    return permute(reshape(part, shape), SWAP_HEADS);
+    const part = isPacked(query, key, value)
+      ? select(reshape(flat, first.slice(0, 2), 3, first.slice(2)), 2, i)
+      : reshape(narrow(flat, 0, start - sizeOf(shape), sizeOf(shape)), shape);
+    return permute(part, SWAP_HEADS);
   }) as [Tensor, Tensor, Tensor];
 }
 
@@ -184,14 +192,17 @@ const attentionGradientPrimitive: Primitive<Tensor, AttentionAttrs> = {
   infer: (inputs) => ({ shape: [inputs.slice(0, 3).reduce((n, x) => n + sizeOf(x.shape), 0)], dtype: "f32" }),
   reference(inputs, out, attrs) {
     const result = new Float64Array(sizeOf(out.shape));
+    const [query, key, value] = inputs.map(({ shape }) => shape) as [Shape, Shape, Shape];
+    const packed = isPacked(query, key, value);
     eachHead(inputs, (head, n, h) => {
       let start = 0;
       pulledBack(head, attrs).forEach((rows, operand) => {
         const [, heads, count, width] = (inputs[operand] as RefArray).shape as [number, number, number, number];
         rows.forEach((row, i) => {
-          result.set(row, start + ((n * count + i) * heads + h) * width);
+          const at = packed ? (n * count + i) * 3 + operand : n * count + i;
+          result.set(row, start + (at * heads + h) * width);
         });
-        start += (inputs[operand] as RefArray).data.length;
+        start += packed ? 0 : (inputs[operand] as RefArray).data.length;
       });
     });
     return result;
@@ -203,6 +214,8 @@ const attentionGradientPrimitive: Primitive<Tensor, AttentionAttrs> = {
       return reshape(spread(i), size * items, rest);
     });
     const flat = apply(attentionGradientPrimitive, merged, attrs);
+    const [query, key, value] = merged.map(({ shape }) => shape) as [Shape, Shape, Shape];
+    if (isPacked(query, key, value)) return reshape(flat, size, -1);
     let start = 0;
     const parts = merged.slice(0, 3).map(({ numel }) => {
       start += numel;

@@ -5,7 +5,7 @@ import type { Primitive, RefArray, VjpContext } from "../graph/primitive.js";
 import { broadcastShapes, type Shape, sizeOf } from "../graph/shape.js";
 import { cell, constant } from "../graph/sources.js";
 import { mode, Tensor } from "../graph/tensor.js";
-import { expandView, wholeView } from "../graph/view.js";
+import { expandView, readView, wholeView } from "../graph/view.js";
 import type { MicroOp } from "../isa.js";
 
 /** What an operator takes where it computes element by element: a tensor, or a number that broadcasts. */
@@ -118,24 +118,4 @@ export function elementwise(spec: ElementwiseSpec): Primitive<Tensor, null> {
 function broadcastReference(x: RefArray, shape: Shape): Float64Array {
   if (sizeOf(x.shape) === sizeOf(shape)) return x.data;
   return readView(x.data, expandView(wholeView(x.shape), shape));
-}
-
-/** The elements of a view in row-major order. */
-export function readView(
-  data: Float64Array,
-  view: { shape: Shape; strides: readonly number[]; offset: number },
-): Float64Array {
-  const out = new Float64Array(sizeOf(view.shape));
-  const index = new Array<number>(view.shape.length).fill(0);
-  let at = view.offset;
-  for (let i = 0; i < out.length; i++) {
-    out[i] = data[at] as number;
-    for (let d = index.length - 1; d >= 0; d--) {
-      at += view.strides[d] as number;
-      if (++(index[d] as number) < (view.shape[d] as number)) break;
-      at -= (view.strides[d] as number) * (view.shape[d] as number);
-      index[d] = 0;
-    }
-  }
-  return out;
 }

@@ -4,9 +4,9 @@ import { knownValues } from "../graph/known.js";
 import { broadcastShapes, formatShape, normalizeDim } from "../graph/shape.js";
 import { constant } from "../graph/sources.js";
 import { apply, detach, type Tensor } from "../graph/tensor.js";
-import { expandView, wholeView } from "../graph/view.js";
+import { expandView, readView, wholeView } from "../graph/view.js";
 import { add, div, eq, maximum, minimum, mul, sub, where } from "./arithmetic.js";
-import { type OperatorTable, readView } from "./define.js";
+import type { OperatorTable } from "./define.js";
 import { wholeNumbers } from "./helpers.js";
 import {
   atLeastVector,

@@ -1,73 +1,11 @@
 /** Tensors joined along a dimension, and cut apart. */
 import { type DType, promote } from "../graph/dtype.js";
 import { ArgumentError, ShapeError } from "../graph/errors.js";
-import type { Primitive } from "../graph/primitive.js";
-import { checkShape, formatShape, normalizeDim, type Shape, sameShape, sizeOf } from "../graph/shape.js";
-import { constant } from "../graph/sources.js";
-import { apply, Tensor } from "../graph/tensor.js";
-import { sliceView } from "../graph/view.js";
+import { checkShape, formatShape, normalizeDim, type Shape, sameShape } from "../graph/shape.js";
+import { Tensor } from "../graph/tensor.js";
 import { to } from "./conversion.js";
 import type { OperatorTable } from "./define.js";
-import { narrow, select, unsqueeze } from "./movement.js";
-
-const catPrimitive: Primitive<Tensor, { dim: number }> = {
-  name: "cat",
-  infer(inputs, { dim }) {
-    const { shape, dtype } = inputs[0] as Tensor;
-    const total = inputs.reduce((sum, x) => sum + (x.shape[dim] as number), 0);
-    return {
-      shape: checkShape(
-        "cat",
-        shape.map((n, i) => (i === dim ? total : n)),
-      ),
-      dtype,
-    };
-  },
-  reference(inputs, out, { dim }) {
-    const inner = sizeOf(out.shape.slice(dim + 1));
-    const row = (out.shape[dim] as number) * inner;
-    const result = new Float64Array(sizeOf(out.shape));
-    let start = 0;
-    for (const x of inputs) {
-      const run = (x.shape[dim] as number) * inner;
-      for (let o = 0; o * run < x.data.length; o++)
-        result.set(x.data.subarray(o * run, (o + 1) * run), o * row + start);
-      start += run;
-    }
-    return result;
-  },
-  vjp: ({ g, inputs, attrs: { dim } }, i) => {
-    const start = inputs.slice(0, i).reduce((sum, x) => sum + (x.shape[dim] as number), 0);
-    return narrow(g, dim, start, (inputs[i] as Tensor).shape[dim] as number);
-  },
-  jvp: ({ tangents, inputs, attrs }) =>
-    apply(
-      catPrimitive,
-      tangents.map((x, i) => x ?? constant(0, (inputs[i] as Tensor).shape)),
-      attrs,
-    ),
-  batch: ({ inputs, spread, attrs: { dim } }) =>
-    apply(
-      catPrimitive,
-      inputs.map((_, i) => spread(i)),
-      { dim: dim + 1 },
-    ),
-  lowering: {
-    kind: "kernel",
-    lower(context) {
-      const { dim } = context.attrs;
-      const out = context.output();
-      let start = 0;
-      for (let i = 0; i < context.inputCount; i++) {
-        const source = context.input(i);
-        const count = source.shape[dim] as number;
-        context.copy({ ...out, ...sliceView(out, dim, start, count, 1) }, source);
-        start += count;
-      }
-    },
-  },
-  flops: () => 0,
-};
+import { narrow, placed, select, unsqueeze } from "./movement.js";
 
 /** Tensors joined along an existing dimension. Their other sizes must be equal; `[0]` tensors count for nothing. */
 export function cat(tensors: readonly Tensor[], dim = 0): Tensor {
@@ -90,10 +28,19 @@ export function cat(tensors: readonly Tensor[], dim = 0): Tensor {
   }
   const dtype = tensors.reduce<DType>((a, x) => promote(a, x.dtype), first.dtype);
   if (full.length <= 1) return to(first, dtype);
-  return apply(
-    catPrimitive,
+  let size = 0;
+  const parts = full.map(({ shape }) => {
+    const count = shape[d] as number;
+    size += count;
+    return { start: size - count, count, step: 1 };
+  });
+  checkShape(
+    "cat",
+    first.shape.map((n, i) => (i === d ? size : n)),
+  );
+  return placed(
     full.map((x) => to(x, dtype)),
-    { dim: d },
+    { dim: d, size, value: 0, parts },
   );
 }
 

@@ -5,10 +5,10 @@ import { DTypeError, ShapeError } from "../graph/errors.js";
 import type { Primitive, RefArray } from "../graph/primitive.js";
 import { broadcastShapes, formatShape, type Shape, sizeOf } from "../graph/shape.js";
 import { apply, nodeOf, Tensor } from "../graph/tensor.js";
-import { collapse, expandView, type Layout, permuteView, wholeView } from "../graph/view.js";
+import { collapse, expandView, type Layout, permuteView, readView, wholeView } from "../graph/view.js";
 import { Flag, Opcode } from "../isa.js";
 import { add, mul } from "./arithmetic.js";
-import { type OperatorTable, perInput, readView } from "./define.js";
+import { type OperatorTable, perInput } from "./define.js";
 import { expand, reshape } from "./movement.js";
 
 /** The batch dimensions of a stack of matrices. */

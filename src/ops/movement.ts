@@ -13,9 +13,10 @@ import {
   sameShape,
   sizeOf,
 } from "../graph/shape.js";
-import { apply, Tensor } from "../graph/tensor.js";
-import { expandView, type Layout, permuteView, reshapeView, sliceView, wholeView } from "../graph/view.js";
-import { type OperatorTable, perInput, type Rule, readView } from "./define.js";
+import { constant } from "../graph/sources.js";
+import { type AnyPrimitive, apply, nodeOf, Tensor } from "../graph/tensor.js";
+import { expandView, type Layout, permuteView, readView, reshapeView, sliceView, wholeView } from "../graph/view.js";
+import { type OperatorTable, perInput, type Rule } from "./define.js";
 
 // ── Views ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -75,20 +76,24 @@ const expandPrimitive = movement<{ shape: Shape }>({
   },
 });
 
-/** Part of a dimension. */
-export interface SliceAttrs {
-  readonly dim: number;
+/** Part of a dimension: `count` elements from `start` on, `step` apart. */
+interface Part {
   readonly start: number;
   readonly count: number;
   readonly step: number;
+}
+
+/** Part of which dimension. */
+interface SliceAttrs extends Part {
+  readonly dim: number;
 }
 
 const slicePrimitive: Primitive<Tensor, SliceAttrs> = movement({
   name: "slice",
   shape: (input, { dim, count }) => input.map((size, i) => (i === dim ? count : size)),
   view: (input, _, { dim, start, count, step }) => sliceView(input, dim, start, count, step),
-  vjp: ({ g, inputs: [x], attrs }) =>
-    apply(placePrimitive, [g], { ...attrs, size: (x as Tensor).shape[attrs.dim] as number, value: 0 }),
+  vjp: ({ g, inputs: [x], attrs: { dim, ...part } }) =>
+    placed([g], { dim, size: (x as Tensor).shape[dim] as number, value: 0, parts: [part] }),
   batch: ({ inputs: [x], attrs }) => apply(slicePrimitive, [x as Tensor], { ...attrs, dim: attrs.dim + 1 }),
 });
 
@@ -287,14 +292,17 @@ export function flatten(input: Tensor, startDim = 0, endDim = -1): Tensor {
   return reshape(input, [...shape.slice(0, from), sizeOf(shape.slice(from, to + 1)), ...shape.slice(to + 1)]);
 }
 
-// ── Place ─────────────────────────────────────────────────────────────────────────────────────────────
+// ── Place ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-/** Where within a dimension of what size. */
-export interface PlaceAttrs extends SliceAttrs {
+/** Which parts of a dimension of what size. */
+interface PlaceAttrs {
+  readonly dim: number;
   /** Size of the dimension in the output. */
   readonly size: number;
-  /** What stands where the input does not reach. */
+  /** What stands where no input reaches. */
   readonly value: number;
+  /** Where each input goes; they do not overlap. */
+  readonly parts: readonly Part[];
 }
 
 /** The bits of a number as the dtype stores it. */
@@ -302,41 +310,124 @@ function bitsOf(value: number, dtype: DType): number {
   return dtype === "f32" ? (new Int32Array(Float32Array.of(value).buffer)[0] as number) : value | 0;
 }
 
-/** The inverse of a slice: the input placed within one dimension of a larger tensor that is `value` elsewhere. */
-export const placePrimitive: Primitive<Tensor, PlaceAttrs> = {
+/**
+ * The layout of parts that follow one another, where all of them lie in one buffer as the whole would: each as far
+ * behind the one before as their elements are apart.
+ */
+function adjoining(views: readonly Layout[], shape: Shape, { dim, size, parts }: PlaceAttrs): Layout | null {
+  const [first, second] = views as [Layout, Layout];
+  const count = parts[0]?.count as number;
+  const pitch = count > 1 || second === undefined ? first.strides[dim] : (second.offset - first.offset) / count;
+  let end = 0;
+  for (const [i, { start, step }] of parts.entries()) {
+    const { shape, strides, offset } = views[i] as Layout;
+    const alike = strides.every((s, d) => shape[d] === 1 || s === (d === dim ? pitch : first.strides[d]));
+    if (!alike || start !== end || step !== 1 || offset !== first.offset + start * (pitch as number)) return null;
+    end += shape[dim] as number;
+  }
+  if (end !== size) return null;
+  return { shape, strides: first.strides.map((s, d) => (d === dim ? (pitch as number) : s)), offset: first.offset };
+}
+
+/** The inverse of slices: the inputs placed within one dimension of a larger tensor that is `value` elsewhere. */
+const placePrimitive: Primitive<Tensor, PlaceAttrs> = {
   name: "place",
   infer: ([x], { dim, size }) => {
     const { shape, dtype } = x as Tensor;
     return {
       shape: checkShape(
-        "pad",
+        "place",
         shape.map((n, i) => (i === dim ? size : n)),
       ),
       dtype,
     };
   },
-  reference([x], out, { dim, start, count, step, value }) {
+  reference(inputs, out, { dim, value, parts }) {
     const result = new Float64Array(sizeOf(out.shape)).fill(value);
     const positions = Float64Array.from(result, (_, i) => i);
-    readView(positions, sliceView(wholeView(out.shape), dim, start, count, step)).forEach((position, i) => {
-      result[position] = (x as RefArray).data[i] as number;
-    });
+    for (const [k, { start, count, step }] of parts.entries()) {
+      readView(positions, sliceView(wholeView(out.shape), dim, start, count, step)).forEach((position, i) => {
+        result[position] = inputs[k]?.data[i] as number;
+      });
+    }
     return result;
   },
-  vjp: perInput(({ g, attrs: { dim, start, count, step } }) => apply(slicePrimitive, [g], { dim, start, count, step })),
-  jvp: ({ tangents: [x], attrs }) => apply(placePrimitive, [x as Tensor], { ...attrs, value: 0 }),
-  batch: ({ inputs: [x], attrs }) => apply(placePrimitive, [x as Tensor], { ...attrs, dim: attrs.dim + 1 }),
+  vjp: ({ g, attrs: { dim, parts } }, i) => apply(slicePrimitive, [g], { dim, ...(parts[i] as Part) }),
+  jvp: ({ tangents, inputs, attrs }) =>
+    apply(
+      placePrimitive,
+      tangents.map((x, i) => x ?? constant(0, (inputs[i] as Tensor).shape)),
+      { ...attrs, value: 0 },
+    ),
+  batch: ({ inputs, spread, attrs }) =>
+    apply(
+      placePrimitive,
+      inputs.map((_, i) => spread(i)),
+      { ...attrs, dim: attrs.dim + 1 },
+    ),
+  joined: adjoining,
   lowering: {
     kind: "kernel",
     lower(context) {
-      const { dim, start, count, step, value } = context.attrs;
+      const { dim, size, value, parts } = context.attrs;
       const out = context.output();
-      context.fill(out, bitsOf(value, out.dtype));
-      context.copy({ ...out, ...sliceView(out, dim, start, count, step) }, context.input(0));
+      const covered = parts.reduce((sum, { count }) => sum + count, 0);
+      if (covered < size) context.fill(out, bitsOf(value, out.dtype));
+      for (const [i, { start, count, step }] of parts.entries())
+        context.copy({ ...out, ...sliceView(out, dim, start, count, step) }, context.input(i));
     },
   },
   flops: () => 0,
 };
+
+/**
+ * Tensors placed within one dimension of a larger tensor that is `attrs.value` elsewhere.
+ * @param inputs of one dtype, and in other dimensions of one size
+ */
+export function placed(inputs: readonly Tensor[], attrs: PlaceAttrs): Tensor {
+  return apply(placePrimitive, inputs, attrs);
+}
+
+/** Whether no element is in both, as far as that is seen without counting them. */
+function areApart(a: Part, b: Part): boolean {
+  const first = ({ start, count, step }: Part): number => Math.min(start, start + (count - 1) * step);
+  const last = ({ start, count, step }: Part): number => Math.max(start, start + (count - 1) * step);
+  const interlaced = Math.abs(a.step) === Math.abs(b.step) && (a.start - b.start) % a.step !== 0;
+  return interlaced || last(a) < first(b) || last(b) < first(a);
+}
+
+/**
+ * Fewer terms of the same sum: those that are placed among zeros, one beside the other, become one. Gradients of the parts
+ * of a tensor are put together so, where filling each up with zeros and adding them would take several times as long.
+ */
+export function mergePlaced(terms: readonly Tensor[]): Tensor[] {
+  const merged: Tensor[] = [];
+  const groups: { inputs: Tensor[]; parts: Part[]; attrs: PlaceAttrs; at: number }[] = [];
+  for (const term of terms) {
+    const { primitive, inputs: nodes, attrs } = nodeOf(term);
+    const own = primitive === (placePrimitive as AnyPrimitive) && nodes.length > 0 ? (attrs as PlaceAttrs) : null;
+    const inputs = nodes.map((node) => new Tensor(node));
+    const group = groups.at(-1);
+    if (own?.value !== 0) {
+      merged.push(term);
+    } else if (group?.attrs.dim === own.dim && own.parts.every((x) => group.parts.every((y) => areApart(x, y)))) {
+      group.inputs.push(...inputs);
+      group.parts.push(...own.parts);
+    } else {
+      groups.push({ inputs, parts: [...own.parts], attrs: own, at: merged.length });
+      merged.push(term);
+    }
+  }
+  for (const { inputs, parts, attrs, at } of groups) {
+    if (parts.length === attrs.parts.length) continue;
+    const order = [...parts.keys()].sort((a, b) => (parts[a] as Part).start - (parts[b] as Part).start);
+    merged[at] = placed(
+      order.map((i) => inputs[i] as Tensor),
+      { ...attrs, parts: order.map((i) => parts[i] as Part) },
+    );
+  }
+  return merged;
+}
 
 /** The operators of this file. */
 export const movementOperators: OperatorTable = {

@@ -1,10 +1,10 @@
 /** Padding: tensors made larger at the ends of their dimensions, or smaller. */
 import { ArgumentError, ShapeError } from "../graph/errors.js";
 import { formatShape, type Shape } from "../graph/shape.js";
-import { apply, type Tensor } from "../graph/tensor.js";
+import type { Tensor } from "../graph/tensor.js";
 import type { OperatorTable } from "./define.js";
 import { cat } from "./join.js";
-import { expand, flip, narrow, placePrimitive, slice } from "./movement.js";
+import { expand, flip, narrow, placed, slice } from "./movement.js";
 
 /** What stands outside of a padded tensor. */
 export type PadMode = "constant" | "reflect" | "replicate" | "circular";
@@ -56,7 +56,7 @@ function surrounded(input: Tensor, dim: number, before: number, after: number, v
   const count = input.shape[dim] as number;
   const size = count + Math.max(0, before) + Math.max(0, after);
   if (size === count) return input;
-  return apply(placePrimitive, [input], { dim, start: Math.max(0, before), count, step: 1, size, value });
+  return placed([input], { dim, size, value, parts: [{ start: Math.max(0, before), count, step: 1 }] });
 }
 
 /**

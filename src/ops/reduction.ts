@@ -4,11 +4,11 @@ import { DTypeError, ShapeError } from "../graph/errors.js";
 import type { Jvp, Primitive, RefArray } from "../graph/primitive.js";
 import { formatShape, normalizeDims, type Shape, sizeOf } from "../graph/shape.js";
 import { apply, type Tensor } from "../graph/tensor.js";
-import { permuteView, wholeView } from "../graph/view.js";
+import { permuteView, readView, wholeView } from "../graph/view.js";
 import { ReduceOp } from "../isa.js";
 import { div, eq, mul, ne, where } from "./arithmetic.js";
 import { to, toFloat } from "./conversion.js";
-import { type OperatorTable, perInput, type Rule, readView } from "./define.js";
+import { type OperatorTable, perInput, type Rule } from "./define.js";
 import { expand, reshape } from "./movement.js";
 
 interface ReduceAttrs {

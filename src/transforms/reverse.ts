@@ -10,6 +10,7 @@ import { constant } from "../graph/sources.js";
 import { bind, eager, mode, type Node, nodeOf, noGrad, Tensor } from "../graph/tensor.js";
 import { leavesOf, type Tree } from "../graph/tree.js";
 import { add } from "../ops/arithmetic.js";
+import { mergePlaced } from "../ops/movement.js";
 import { sumToSize } from "../ops/reduction.js";
 import { between, type Differentiable, differentiable, ofArgument, record, released, withGrad } from "./record.js";
 
@@ -23,24 +24,22 @@ function cotangents(
   variables: ReadonlySet<Node> = new Set(),
 ): Map<Node, Tensor> {
   const order = variables.size > 0 ? between(outputs, variables) : differentiable(outputs, variables);
-  const wanted = new Set(order);
-  const found = new Map<Node, Tensor>();
-  const accumulate = (node: Node, g: Tensor): void => {
-    const before = found.get(node);
-    found.set(node, before === undefined ? g : add(before, g));
-  };
+  const terms = new Map<Node, Tensor[]>(order.map((node) => [node, []]));
   outputs.forEach((node, i) => {
-    if (wanted.has(node)) accumulate(node, seeds[i] as Tensor);
+    terms.get(node)?.push(seeds[i] as Tensor);
   });
+  const found = new Map<Node, Tensor>();
   for (const node of order) {
-    const g = found.get(node);
+    const own = terms.get(node) as Tensor[];
+    if (own.length === 0) continue;
+    const g = mergePlaced(own).reduce((a, b) => add(a, b));
+    found.set(node, g);
     const { vjp } = node.primitive;
-    if (g === undefined || vjp === null || variables.has(node)) continue;
+    if (vjp === null || variables.has(node)) continue;
     const context = { g, out: new Tensor(node), inputs: node.inputs.map((x) => new Tensor(x)), attrs: node.attrs };
     node.inputs.forEach((input, i) => {
-      if (!wanted.has(input)) return;
-      const contribution = vjp(context, i);
-      if (contribution !== null) accumulate(input, unbroadcast(contribution, input.shape));
+      const term = terms.has(input) ? vjp(context, i) : null;
+      if (term !== null) terms.get(input)?.push(unbroadcast(term, input.shape));
     });
   }
   return found;

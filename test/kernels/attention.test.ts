@@ -127,7 +127,10 @@ function reference(problem: Problem, operands: Run["operands"], gradient: boolea
       }
     }
   }
-  return gradient ? pulled.flat() : out;
+  if (!gradient) return out;
+  if (queries !== keys || width !== valueWidth) return pulled.flat();
+  const row = heads * width;
+  return range(batch * queries).flatMap((i) => pulled.flatMap((x) => x.slice(i * row, (i + 1) * row)));
 }
 
 /** The largest error in units of 2⁻²⁴ of `scale`. */
@@ -184,6 +187,11 @@ describe.each(BUILDS)("on the %s build", (build) => {
         order,
         gradient,
       );
+    });
+
+    it("of queries, keys and values of one size agree with float64 in every batch", () => {
+      const sizes = { queries: 37, keys: 37, width: 10, valueWidth: 10 };
+      check(build, { batch: 2, heads: 3, ...sizes, causal: true }, "rows first", gradient);
     });
 
     it("have the same bits on any number of threads, each written once", () => {

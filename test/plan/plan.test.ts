@@ -3,6 +3,7 @@ import { beforeAll, describe, expect, it } from "vitest";
 import { nodeOf, type Tensor } from "../../src/graph/tensor.js";
 import { Opcode } from "../../src/isa.js";
 import { relu } from "../../src/ops/activation.js";
+import { cat } from "../../src/ops/join.js";
 import type { Buffer } from "../../src/plan/buffer.js";
 import { liveBytes, place } from "../../src/plan/place.js";
 import { compilePlan, type Plan } from "../../src/plan/plan.js";
@@ -108,6 +109,71 @@ describe("simplification", () => {
   it("does arithmetic on constants while planning", () => {
     const plan = planOf(tensor([1, 2]).mul(tensor([1, 2]).mul(0).add(1).mul(1)));
     expect(plan.steps.length).toBe(1);
+  });
+});
+
+describe("gradients of parts of a tensor", () => {
+  /** The instructions that compute the gradient of Σ Σᵢ exp(partᵢ)ⁱ⁺¹, and the gradient. */
+  function gradientOf(parts: (x: Tensor) => Tensor[], x: Tensor): { opcodes: Opcode[]; gradient: number[] } {
+    const powers = (x: Tensor) =>
+      parts(x).map((part, i) =>
+        part
+          .mul(i + 1)
+          .exp()
+          .sum(),
+      );
+    const [, pull] = vjp((x: Tensor) => powers(x).reduce((a, b) => a.add(b)), x);
+    const gradient = pull(tensor(1))[0];
+    return { opcodes: opcodes(planOf(gradient)), gradient: [...gradient.data()] };
+  }
+  const count = (all: readonly Opcode[], opcode: Opcode): number => all.filter((each) => each === opcode).length;
+  const slope = (x: number, i: number): number => Math.fround((i + 1) * Math.exp((i + 1) * x));
+
+  it.each([
+    { what: "chunks", parts: (x: Tensor) => x.chunk(3, 1), of: (c: number) => Math.floor(c / 2) },
+    {
+      what: "splits of unequal size",
+      parts: (x: Tensor) => x.split([1, 4, 1], 1),
+      of: (c: number) => [0, 1, 1, 1, 1, 2][c],
+    },
+    { what: "single columns", parts: (x: Tensor) => x.unbind(1), of: (c: number) => c },
+    {
+      what: "every second column",
+      parts: (x: Tensor) => [x.slice(1, 0, 6, 2), x.slice(1, 1, 6, 2)],
+      of: (c: number) => c % 2,
+    },
+  ])("are written side by side: $what", ({ parts, of }) => {
+    const x = matrix(2, 6);
+    const { opcodes, gradient } = gradientOf(parts, x);
+    expect(count(opcodes, Opcode.Fill)).toBe(0);
+    expect(count(opcodes, Opcode.Copy)).toBe(parts(x).length);
+    [...x.data()].forEach((v, i) => {
+      expect(gradient[i]).toBeCloseTo(slope(v, of(i % 6) as number), 3);
+    });
+  });
+
+  it("are written into zeros once where they leave gaps, and added where they overlap", () => {
+    const x = matrix(2, 6);
+    const gaps = gradientOf((x) => [x.narrow(1, 4, 2), x.narrow(1, 0, 1)], x);
+    expect([count(gaps.opcodes, Opcode.Fill), count(gaps.opcodes, Opcode.Copy)]).toEqual([1, 2]);
+    expect(gaps.gradient.map((g) => g === 0)).toEqual([...x.data()].map((_, i) => i % 6 > 0 && i % 6 < 4));
+    const overlap = gradientOf((x) => [x.narrow(1, 0, 4), x.narrow(1, 2, 4)], x);
+    [...x.data()].forEach((v, i) => {
+      const expected = (i % 6 < 4 ? slope(v, 0) : 0) + (i % 6 >= 2 ? slope(v, 1) : 0);
+      expect(overlap.gradient[i]).toBeCloseTo(expected, 3);
+    });
+  });
+
+  it("are not moved at all where they lie side by side already", () => {
+    const packed = matrix(4, 6).mul(2);
+    const [a, b, c] = packed.reshape([4, 3, 2]).unbind(1) as [Tensor, Tensor, Tensor];
+    const together = cat(
+      [a, b, c].map((x) => x.reshape([4, 1, 2])),
+      1,
+    );
+    expect(opcodes(planOf(together.reshape([4, 6]).add(1)))).toEqual([Opcode.Elementwise]);
+    const [left, right] = packed.chunk(2, 1) as [Tensor, Tensor];
+    expect(opcodes(planOf(cat([right, left], 1).add(1)))).toContain(Opcode.Copy);
   });
 });
 
