@@ -1,8 +1,8 @@
 /** What attention and its gradient share: operands, weights of blocks of queries, and products with packed panels. */
 import { AttentionBlock } from "../src/attention-workspace";
 import { AttentionField } from "../src/isa";
-import { packPanels, panelWidth } from "./gemm";
-import { panel4, panel8, panel16, panel20 } from "./gemm-kernel";
+import { packPanels, panelWidth } from "./gemm-block";
+import { panel } from "./gemm-kernel";
 import { pack } from "./gemm-pack";
 import { exponentials, maximum, scale } from "./rows-softmax";
 import { address, word } from "./word";
@@ -113,12 +113,8 @@ export function multiplyPanels(
   for (let j = 0; j < columns; ) {
     const width = panelWidth(allColumns - j);
     const bytes = (<usize>width) << 2;
-    const panel = b + bytes * <usize>from;
-    const seed = adds ? c : zeros;
-    if (width === 20) panel20(rows, depth, a, aRow, aColumn, panel, bytes, seed, seedRow, c, cRow);
-    else if (width === 16) panel16(rows, depth, a, aRow, aColumn, panel, bytes, seed, seedRow, c, cRow);
-    else if (width === 8) panel8(rows, depth, a, aRow, aColumn, panel, bytes, seed, seedRow, c, cRow);
-    else panel4(rows, depth, a, aRow, aColumn, panel, bytes, seed, seedRow, c, cRow);
+    const first = b + bytes * <usize>from;
+    panel(width, rows, depth, a, aRow, aColumn, first, bytes, adds ? c : zeros, seedRow, c, cRow);
     b += bytes * <usize>allDepth;
     c += bytes;
     j += width;

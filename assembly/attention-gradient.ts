@@ -12,7 +12,7 @@ import {
   visible,
   weigh,
 } from "./attention-block";
-import { packPanels } from "./gemm";
+import { packPanels } from "./gemm-block";
 import { clear } from "./gemm-pack";
 import { scale, softmaxGradientRow } from "./rows-softmax";
 import { address, word } from "./word";

@@ -19,7 +19,7 @@ import {
   weigh,
 } from "./attention-block";
 import { pullBack } from "./attention-gradient";
-import { unitsOf } from "./gemm";
+import { unitsOf } from "./gemm-block";
 import { clear } from "./gemm-pack";
 import { scale } from "./rows-softmax";
 import { address, shareStart, word } from "./word";

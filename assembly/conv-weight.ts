@@ -19,7 +19,7 @@ import {
   tapCount,
   wholeVectors,
 } from "./conv-source";
-import { evenDepth, multiplyBlock, packPanels, unitsOf } from "./gemm";
+import { evenDepth, multiplyBlock, packPanels, unitsOf } from "./gemm-block";
 import { clear, pack } from "./gemm-pack";
 import { address, shareStart, word } from "./word";
 
@@ -54,7 +54,7 @@ function sumOverBatch(
   const offsets = workspace;
   const seeds = offsets + wholeVectors(min<i32>(positions, ConvBlock.Positions));
   const tile = seeds + ((ConvBlock.Rows * ConvBlock.Seed) << 2);
-  const panels = tile + (ConvBlock.Rows << 4);
+  const panels = tile + ((ConvBlock.Rows * ConvBlock.Seed) << 2);
   const rowsPacked = panels + (<usize>blockDepth) * wholeVectors(min<i32>(outputs, ConvBlock.Channels));
   const packedRow = wholeVectors(blockDepth) + (ConvBlock.Gap << 2);
   clear(seeds, ConvBlock.Seed << 2);
@@ -70,7 +70,6 @@ function sumOverBatch(
       for (let j = 0; j < outputs; j += ConvBlock.Channels) {
         const columns = min<i32>(outputs - j, ConvBlock.Channels);
         packPanels(depth, columns, gradient + plane * <usize>j + ((<usize>k) << 2), 4, plane, panels);
-        const tail = panels + ((<usize>(depth * (columns & ~3))) << 2);
         for (let i = start; i < end; i += ConvBlock.Rows) {
           const rows = min<i32>(end - i, ConvBlock.Rows);
           gatherSource(rows, steps + ((<usize>i) << 2), depth, offsets, source, rowsPacked, packedRow);
@@ -86,7 +85,7 @@ function sumOverBatch(
             false,
             panels,
             0,
-            tail,
+            0,
             begun ? c : seeds,
             begun ? cRow : 0,
             begun ? 4 : 0,

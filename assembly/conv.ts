@@ -35,7 +35,7 @@ import {
 } from "./conv-source";
 import { weightGradient } from "./conv-weight";
 import { elementwiseRange } from "./elementwise";
-import { evenDepth, multiplyBlock, panelWidth, unitsOf } from "./gemm";
+import { evenDepth, multiplyBlock, panelWidth, unitsOf } from "./gemm-block";
 import { clear } from "./gemm-pack";
 import { winograd, winogradGradient, winogradWeights } from "./winograd";
 import { address, flagsOf, lengthOf, shareStart, word } from "./word";
@@ -154,7 +154,7 @@ function sumPhase(
   const offsets = workspace;
   const seeds = offsets + wholeVectors(min<i32>(positions, ConvBlock.Positions));
   const tile = seeds + ((ConvBlock.Rows * ConvBlock.Seed) << 2);
-  const panels = tile + (ConvBlock.Rows << 4);
+  const panels = tile + ((ConvBlock.Rows * ConvBlock.Seed) << 2);
   const blockDepth = evenDepth(depth, ConvBlock.Depth);
   const staged = panels + (<usize>blockDepth) * wholeVectors(min<i32>(positions, ConvBlock.Positions));
   const aRow = (<usize>depth) << 2;
@@ -168,7 +168,6 @@ function sumPhase(
     do {
       const deep = min(depth - k, blockDepth);
       gatherPanels(deep, steps + ((<usize>k) << 2), columns, offsets, source, panels);
-      const tail = panels + ((<usize>(deep * (columns & ~3))) << 2);
       for (let i = 0; i < rows; i += ConvBlock.Rows) {
         const high = min<i32>(rows - i, ConvBlock.Rows);
         const a = matrix + aRow * <usize>i + ((<usize>k) << 2);
@@ -187,7 +186,7 @@ function sumPhase(
           false,
           panels,
           0,
-          tail,
+          0,
           seed,
           seedRow,
           seedColumn,

@@ -20,7 +20,7 @@ import { Winograd, winogradLine, winogradMatrix, winogradWeight } from "../src/w
 import { fillSeeds } from "./conv-seeds";
 import { planeSize, readsBeforeOf, sourceSize, wholeVectors } from "./conv-source";
 import { elementwiseRange } from "./elementwise";
-import { evenDepth, multiplyBlock, unitsOf } from "./gemm";
+import { evenDepth, multiplyBlock, unitsOf } from "./gemm-block";
 import { clear } from "./gemm-pack";
 import { addProducts, transformWeight, transformWeightBack } from "./winograd-weight";
 import { clearTail, transformBack, transformImage, transformOutput } from "./winograd-tiles";

@@ -13,7 +13,7 @@ export const enum AttentionBlock {
   /** Keys that a product sums over between loading and storing a tile: a panel of as many rows stays in L1. */
   Depth = 256,
   /** Floats of a row of seeds: as wide as the widest panel. */
-  Seed = 20,
+  Seed = 24,
 }
 
 function wholeVectors(floats: number): number {

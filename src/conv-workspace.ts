@@ -14,7 +14,7 @@ export const enum ConvBlock {
   /** Steps of a sum between loading and storing a tile. */
   Depth = 256,
   /** Floats of a row of seeds: as wide as the widest panel. */
-  Seed = 20,
+  Seed = 24,
   /** Floats between gathered rows. */
   Gap = 16,
   /** Up to this many output channels in a group, windows are read where they lie: gathering would cost more. */
@@ -62,7 +62,7 @@ function wholeLines(floats: number): number {
 /** Floats that every Convolution needs: offsets of steps and positions, seeds, a tile, and the padded source. */
 function commonFloats(channels: number, taps: number, positions: number, padded: number): number {
   const offsets = wholeVectors(channels * taps) + wholeVectors(Math.min(positions, ConvBlock.Positions));
-  return offsets + ConvBlock.Rows * (ConvBlock.Seed + 4) + wholeVectors(channels * padded);
+  return offsets + ConvBlock.Rows * 2 * ConvBlock.Seed + wholeVectors(channels * padded);
 }
 
 /**

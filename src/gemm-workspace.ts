@@ -11,10 +11,18 @@ export const enum GemmBlock {
   Columns = 512,
   /** Steps of k between loading and storing a tile of C: a panel of Depth × 16 floats (16 KiB) stays in L1. */
   Depth = 256,
-  /** Zeros at the start of a thread's workspace: where the sums of a panel's row start without bias. */
-  Seed = 20,
+  /** Zeros at the start of a thread's workspace, the widest panel's row: where its sums start without bias. */
+  Seed = 24,
   /** Between packed rows of A: rows a power of two apart would all fall into the same few sets of the L1 cache. */
   Gap = 16,
+}
+
+/**
+ * Whether C = A·B is computed as Cᵀ = Bᵀ·Aᵀ if columns of B are adjacent elements: packing A and transposing C is then
+ * less work than packing B, and all of A's panels fit in L2.
+ */
+export function gemmTransposes(m: number, n: number, k: number): boolean {
+  return m > 4 && m * (k + n) < n * k && m * k <= GemmBlock.Columns * GemmBlock.Depth;
 }
 
 /**
@@ -25,6 +33,7 @@ export function gemmWorkspaceBytes(m: number, n: number, k: number): number {
   const rows = Math.ceil(Math.min(m, GemmBlock.Rows) / 4) * 4;
   const columns = Math.ceil(Math.min(n, GemmBlock.Columns) / 4) * 4;
   const depth = Math.min(k, GemmBlock.Depth);
-  const bytes = 4 * (GemmBlock.Seed + 4 * rows + (depth + GemmBlock.Gap) * rows + depth * columns);
-  return Math.ceil(bytes / 64) * 64;
+  const floats = GemmBlock.Seed * rows + (depth + GemmBlock.Gap) * rows + depth * columns;
+  const transposed = gemmTransposes(m, n, k) ? Math.ceil(m / 4) * 4 * (GemmBlock.Rows + k) : 0;
+  return Math.ceil((4 * (GemmBlock.Seed + Math.max(floats, transposed))) / 64) * 64;
 }

@@ -23,7 +23,7 @@ export const enum Winograd {
   /** Floats between matrices: a power of two apart, their rows would fall into the same few sets of the L1 cache. */
   Gap = 16,
   /** Floats of a row of seeds: as of `ConvBlock.Seed`. */
-  Seed = 20,
+  Seed = 24,
 }
 
 function wholeVectors(floats: number): number {

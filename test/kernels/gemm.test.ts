@@ -166,7 +166,7 @@ function expectRight(build: Build, p: Problem): void {
   }
 }
 
-const EDGES = [1, 2, 3, 4, 5, 6, 7, 8, 9, 15, 16, 17, 31, 32, 33];
+const EDGES = [1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 13, 15, 16, 17, 23, 24, 25, 31, 32, 33, 41];
 const LARGE_EDGES = [63, 64, 65, 255, 256, 257];
 
 /** Each operand as it is stored: row by row, or transposed. */
@@ -229,6 +229,25 @@ describe.each(BUILDS)("gemm (%s)", (build) => {
         expectRight(build, problem(m, 1, k, { ...column, doubled: true, threads: 2 }));
         expectRight(build, problem(m, 1, k, { ...column, bias: true }));
       }
+    }
+  });
+
+  test("reads a layer's weight where it lies, with bias, accumulating, on threads, and before an epilogue", () => {
+    for (const [m, n, k] of [
+      [5, 33, 64],
+      [8, 70, 19],
+      [21, 100, 300],
+      [64, 530, 257],
+    ] as const) {
+      const weight = { b: { row: 1, column: k + 3 }, cRow: n };
+      expectRight(build, problem(m, n, k, weight));
+      expectRight(build, problem(m, n, k, { ...weight, bias: true, threads: 2 }));
+      expectRight(build, problem(m, n, k, { ...weight, accumulate: true, cRow: n + 5 }));
+      expectRight(build, problem(m, n, k, { ...weight, accumulate: true, bias: true, threads: 3 }));
+      expectRight(build, problem(m, n, k, { ...weight, bias: true, doubled: true, threads: 2 }));
+      const batch = [{ size: 3, a: m * k, b: 0, c: m * n }];
+      expectRight(build, problem(m, n, k, { ...weight, batch, doubled: true, threads: 4 }));
+      expectRight(build, problem(m, n, k, { ...weight, a: { row: 1, column: m }, bias: true }));
     }
   });
 
