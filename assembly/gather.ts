@@ -54,18 +54,11 @@ export function gather(pc: usize, status: usize, thread: i32, threads: i32): boo
   const outEnd = address(pc, GatherField.Out) + (<usize>end << 2);
   while (out < outEnd) {
     const stop = min(out + ((<usize>inner - i) << 2), outEnd);
-    let index = indices + <usize>j * pickedStride + i * innerStride;
-    let source = plane + i * step;
-    if (wholeRows) {
-      copyRun(out, source + <usize>load<u32>(index) * rowBytes, stop - out);
-      out = stop;
-    } else {
-      for (; out < stop; out += 4) {
-        store<i32>(out, load<i32>(source + <usize>load<u32>(index) * rowBytes));
-        index += innerStride;
-        source += step;
-      }
-    }
+    const index = indices + <usize>j * pickedStride + i * innerStride;
+    const source = plane + i * step;
+    if (wholeRows) copyRun(out, source + <usize>load<u32>(index) * rowBytes, stop - out);
+    else pickElements(out, stop, source, step, index, innerStride, rowBytes);
+    out = stop;
     i = 0;
     if (++j == picked) {
       j = 0;
@@ -74,6 +67,37 @@ export function gather(pc: usize, status: usize, thread: i32, threads: i32): boo
     }
   }
   return false;
+}
+
+/** Fills from `out` to `stop` with elements that an index names, each `step` bytes further in the source. */
+function pickElements(
+  out: usize,
+  stop: usize,
+  source: usize,
+  step: usize,
+  index: usize,
+  indexStride: usize,
+  rowBytes: usize,
+): void {
+  if (indexStride === 4 && rowBytes === 4 && step === 0) {
+    // Elements of one row: loads that wait for no address but that of the index.
+    for (; out + 16 <= stop; out += 16) {
+      const a = load<i32>(source + (<usize>load<u32>(index) << 2));
+      const b = load<i32>(source + (<usize>load<u32>(index, 4) << 2));
+      const c = load<i32>(source + (<usize>load<u32>(index, 8) << 2));
+      const d = load<i32>(source + (<usize>load<u32>(index, 12) << 2));
+      store<i32>(out, a);
+      store<i32>(out, b, 4);
+      store<i32>(out, c, 8);
+      store<i32>(out, d, 12);
+      index += 16;
+    }
+  }
+  for (; out < stop; out += 4) {
+    store<i32>(out, load<i32>(source + <usize>load<u32>(index) * rowBytes));
+    index += indexStride;
+    source += step;
+  }
 }
 
 /**
@@ -250,6 +274,10 @@ function combineRowBy(op: i32, to: usize, from: usize, count: i32): void {
 // @ts-ignore: decorator
 @inline
 function combineOne(op: i32, to: usize, from: usize): void {
+  if (op === ScatterOp.Add) {
+    store<f32>(to, load<f32>(to) + load<f32>(from));
+    return;
+  }
   v128.store_lane<u32>(to, combine(op, v128.load_zero<u32>(to), v128.load_zero<u32>(from)), 0);
 }
 
@@ -258,6 +286,36 @@ function combineOne(op: i32, to: usize, from: usize): void {
  * `firstRow` on; `to` is the first element's place in that row, and each next one's is `step` bytes further.
  */
 function combineElements(
+  op: i32,
+  to: usize,
+  step: usize,
+  rowBytes: usize,
+  from: usize,
+  index: usize,
+  indexStride: usize,
+  count: i32,
+  firstRow: i32,
+  rows: i32,
+): void {
+  switch (op) {
+    case ScatterOp.Add:
+      return combineElementsBy(ScatterOp.Add, to, step, rowBytes, from, index, indexStride, count, firstRow, rows);
+    case ScatterOp.Multiply:
+      return combineElementsBy(ScatterOp.Multiply, to, step, rowBytes, from, index, indexStride, count, firstRow, rows);
+    case ScatterOp.Maximum:
+      return combineElementsBy(ScatterOp.Maximum, to, step, rowBytes, from, index, indexStride, count, firstRow, rows);
+    case ScatterOp.Minimum:
+      return combineElementsBy(ScatterOp.Minimum, to, step, rowBytes, from, index, indexStride, count, firstRow, rows);
+    case ScatterOp.AddI32:
+      return combineElementsBy(ScatterOp.AddI32, to, step, rowBytes, from, index, indexStride, count, firstRow, rows);
+    default:
+      return combineElementsBy(ScatterOp.Replace, to, step, rowBytes, from, index, indexStride, count, firstRow, rows);
+  }
+}
+
+// @ts-ignore: decorator
+@inline
+function combineElementsBy(
   op: i32,
   to: usize,
   step: usize,
