@@ -13,6 +13,8 @@ import { gemm } from "./gemm";
 import { pool } from "./pool";
 import { reduce } from "./reduce";
 import { rows } from "./rows";
+import { scan } from "./scan";
+import { sort } from "./sort";
 import { flagsOf, lengthOf, opcodeOf } from "./word";
 
 /**
@@ -60,6 +62,12 @@ export function run(code: usize, scratch: usize, status: usize, thread: i32, thr
         break;
       case Opcode.Rows:
         failed = rows(pc, scratch, status, thread, threads);
+        break;
+      case Opcode.Scan:
+        scan(pc, scratch, thread, threads);
+        break;
+      case Opcode.Sort:
+        sort(pc, scratch, thread, threads);
         break;
       default:
         unreachable();

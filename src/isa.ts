@@ -52,6 +52,8 @@ export const enum Opcode {
   Pool = 9,
   Rows = 10,
   Attention = 11,
+  Scan = 12,
+  Sort = 13,
 }
 
 /** Bits of the second byte of an instruction's header. */
@@ -390,6 +392,68 @@ export const enum AttentionField {
   /** Address of `attentionWorkspaceBytes(...)` bytes for each thread. */
   Workspace = 30,
   WorkspaceBytes = 31,
+}
+
+/**
+ * Scan: out[o, j, i] combines in[o, 0…j, i] (or, backwards, in[o, j…Steps-1, i]) for o < Outer, i < Inner; all
+ * row-major.
+ */
+export const enum ScanField {
+  /** A `ScanOp`. */
+  Operation = 1,
+  Out = 2,
+  In = 3,
+  /** As `In`: the factors of `ScanOp.LinearF32`; with other operations, `In` again. */
+  Factors = 4,
+  Outer = 5,
+  Steps = 6,
+  Inner = 7,
+  /** 1 where the last step comes first; not for places of extremes. */
+  Backwards = 8,
+  Length = 9,
+}
+
+/** What a Scan computes. The index variants write where the extreme stands, as i32: the last of equals or of NaN. */
+export const enum ScanOp {
+  SumF32 = 0,
+  ProdF32 = 1,
+  /** h = factor · (h of the step before, at first 0) + in. */
+  LinearF32 = 2,
+  SumI32 = 3,
+  ProdI32 = 4,
+  MaxIndexF32 = 5,
+  MinIndexF32 = 6,
+  MaxIndexI32 = 7,
+  MinIndexI32 = 8,
+}
+
+/**
+ * Sort: for each of `Rows` rows of `Length` adjacent elements, the places (i32) of the elements that are number `First`
+ * to `First + Count - 1` in sorted order. Equal elements keep their order; NaN counts as the largest.
+ */
+export const enum SortField {
+  /** `Rows` rows of `Count` elements. */
+  Out = 1,
+  In = 2,
+  Rows = 3,
+  Length = 4,
+  First = 5,
+  Count = 6,
+  /** 1 for f32, 0 for i32. */
+  Float = 7,
+  /** 1 where the largest element comes first. */
+  Descending = 8,
+  /** Address of `2 · SortPair.Bytes · max(Count, min(Length, SortPair.Few))` bytes for each thread. */
+  Workspace = 9,
+  /** Bytes of one thread's part of the workspace. */
+  WorkspaceBytes = 10,
+}
+
+/** What a Sort moves about: a place, and above it the key of the element there. */
+export const enum SortPair {
+  Bytes = 8,
+  /** Rows of up to this many elements are sorted by insertion. */
+  Few = 32,
 }
 
 /**

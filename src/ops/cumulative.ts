@@ -4,14 +4,15 @@ import { ArgumentError, ShapeError } from "../graph/errors.js";
 import { formatShape, normalizeDim, normalizeDims, type Shape, sameShape } from "../graph/shape.js";
 import { constant } from "../graph/sources.js";
 import type { Tensor } from "../graph/tensor.js";
-import { add, div, ge, le, logicalOr, mul, ne, neg, sub, where } from "./arithmetic.js";
+import { add, div, mul, neg, sub } from "./arithmetic.js";
 import { logaddexp } from "./binary.js";
 import { to } from "./conversion.js";
-import { iota } from "./creation.js";
 import type { OperatorTable } from "./define.js";
+import { gather } from "./indexing.js";
 import { cat } from "./join.js";
-import { expand, narrow, reshape } from "./movement.js";
+import { narrow, reshape } from "./movement.js";
 import { sum } from "./reduction.js";
+import { runningMaximum, runningMinimum, runningProduct, runningSum } from "./scan-primitives.js";
 
 /** Options of running totals. */
 export interface CumulativeOptions {
@@ -23,35 +24,38 @@ function converted(input: Tensor, { dtype }: CumulativeOptions): Tensor {
   return to(input, dtype ?? (input.dtype === "bool" ? "i32" : input.dtype));
 }
 
-/**
- * All prefixes of a dimension combined by an associative operation, in log₂(n) passes over the whole tensor (Hillis &
- * Steele 1986): after the pass with distance 2ᵏ every element combines the 2ᵏ⁺¹ elements that end in it.
- */
-function scan(op: string, input: Tensor, dim: number, combine: (earlier: Tensor, later: Tensor) => Tensor): Tensor {
+/** A scan along `dim`; a scalar is a vector. */
+function along(op: string, input: Tensor, dim: number, scan: (x: Tensor, dim: number) => Tensor): Tensor {
   const d = normalizeDim(op, dim, input.ndim);
-  const size = input.shape[d] ?? 1;
-  let out = input;
-  for (let distance = 1; distance < size; distance *= 2) {
-    const combined = combine(narrow(out, d, 0, size - distance), narrow(out, d, distance, size - distance));
-    out = cat([narrow(out, d, 0, distance), combined], d);
-  }
-  return out;
+  if (input.numel === 0) return input;
+  return input.ndim === 0 ? reshape(scan(reshape(input, [1]), 0), []) : scan(input, d);
 }
 
 /** The sum of the elements up to each one along `dim`. */
 export function cumsum(input: Tensor, dim: number, options: CumulativeOptions = {}): Tensor {
-  return scan("cumsum", converted(input, options), dim, (a, b) => add(a, b));
+  return along("cumsum", converted(input, options), dim, runningSum);
 }
 
 /** The product of the elements up to each one along `dim`. */
 export function cumprod(input: Tensor, dim: number, options: CumulativeOptions = {}): Tensor {
-  return scan("cumprod", converted(input, options), dim, mul);
+  return along("cumprod", converted(input, options), dim, runningProduct);
 }
 
-/** The logarithm of the sum of the exponentials of the elements up to each one along `dim`, without overflow. */
+/**
+ * The logarithm of the sum of the exponentials of the elements up to each one along `dim`, without overflow: log₂(n)
+ * passes over the whole tensor (Hillis & Steele 1986), after the k-th of which every element stands for the 2ᵏ elements
+ * that end in it.
+ */
 export function logcumsumexp(input: Tensor, dim: number): Tensor {
   expectDType("logcumsumexp", "input", input.dtype, "f32");
-  return scan("logcumsumexp", input, dim, logaddexp);
+  const d = normalizeDim("logcumsumexp", dim, input.ndim);
+  const size = input.shape[d] ?? 1;
+  let out = input;
+  for (let distance = 1; distance < size; distance *= 2) {
+    const [earlier, later] = [narrow(out, d, 0, size - distance), narrow(out, d, distance, size - distance)];
+    out = cat([narrow(out, d, 0, distance), logaddexp(earlier, later)], d);
+  }
+  return out;
 }
 
 /** The extreme of the elements up to each one, and where it stands. */
@@ -61,44 +65,24 @@ export interface RunningExtreme {
   readonly indices: Tensor;
 }
 
-/**
- * Running extremes by the passes of {@link scan}, of values and positions together. Elements that are NaN count as
- * extremes, as in PyTorch.
- */
 function runningExtreme(
   op: string,
   input: Tensor,
   dim: number,
-  atLeast: (later: Tensor, earlier: Tensor) => Tensor,
+  places: (x: Tensor, dim: number) => Tensor,
 ): RunningExtreme {
-  const d = normalizeDim(op, dim, input.ndim);
-  const size = input.shape[d] ?? 1;
-  const along = input.shape.map((n, i) => (i === d ? n : 1));
-  let values = input;
-  let indices = expand(reshape(iota(size), along), input.shape);
-  for (let distance = 1; distance < size; distance *= 2) {
-    const parts = (x: Tensor): [Tensor, Tensor, Tensor] => [
-      narrow(x, d, 0, distance),
-      narrow(x, d, 0, size - distance),
-      narrow(x, d, distance, size - distance),
-    ];
-    const [startValues, earlier, later] = parts(values);
-    const [startIndices, earlierIndices, laterIndices] = parts(indices);
-    const takeLater = logicalOr(atLeast(later, earlier), ne(later, later));
-    values = cat([startValues, where(takeLater, later, earlier)], d);
-    indices = cat([startIndices, where(takeLater, laterIndices, earlierIndices)], d);
-  }
-  return { values, indices };
+  const indices = input.numel === 0 ? constant(0, input.shape, "i32") : along(op, input, dim, places);
+  return { values: gather(input, dim, indices), indices };
 }
 
-/** The largest of the elements up to each one along `dim`, and where it stands. */
+/** The largest of the elements up to each one along `dim` (NaN if there is one), and where it stands. */
 export function cummax(input: Tensor, dim: number): RunningExtreme {
-  return runningExtreme("cummax", input, dim, ge);
+  return runningExtreme("cummax", input, dim, runningMaximum);
 }
 
-/** The smallest of the elements up to each one along `dim`, and where it stands. */
+/** The smallest of the elements up to each one along `dim` (NaN if there is one), and where it stands. */
 export function cummin(input: Tensor, dim: number): RunningExtreme {
-  return runningExtreme("cummin", input, dim, le);
+  return runningExtreme("cummin", input, dim, runningMinimum);
 }
 
 /** The dimension's elements without the first, and without the last. */

@@ -1,10 +1,10 @@
 /** Sorting, and what stands where in sorted order: the largest, the median, quantiles. NaN counts as the largest. */
 import { expectDType } from "../graph/dtype.js";
 import { ArgumentError, ShapeError } from "../graph/errors.js";
-import { normalizeDim, type Shape } from "../graph/shape.js";
+import { normalizeDim, type Shape, sizeOf } from "../graph/shape.js";
 import { constant } from "../graph/sources.js";
 import { detach, Tensor } from "../graph/tensor.js";
-import { add, ceil, eq, floor, logicalAnd, logicalOr, lt, maximum, mul, ne, round, sub, where } from "./arithmetic.js";
+import { add, ceil, eq, floor, lt, maximum, mul, ne, round, sub, where } from "./arithmetic.js";
 import { movedim } from "./arrange.js";
 import { lerp } from "./binary.js";
 import { to } from "./conversion.js";
@@ -12,88 +12,31 @@ import { iota } from "./creation.js";
 import { cummax } from "./cumulative.js";
 import type { OperatorTable } from "./define.js";
 import { gather, takeAlongDim, type ValuesAndIndices } from "./indexing.js";
-import { cat, stack } from "./join.js";
-import { expand, flip, narrow, reshape, select } from "./movement.js";
-import { pad } from "./padding.js";
+import { cat } from "./join.js";
+import { expand, narrow, reshape, squeeze } from "./movement.js";
 import { argmax, sum } from "./reduction.js";
+import { sortedPlaces } from "./sort-primitive.js";
 
-// ── The sorting network ─────────────────────────────────────────────────────────────────────────────────────────────
-
-/** Rows of keys, and where in the row each was: the second key, so that no two are equal. */
-interface Keyed {
-  readonly keys: Tensor;
-  readonly places: Tensor;
-}
-
-/** Puts the halves of every block of `2 · half` elements in order, element by element; the second one mirrored or not. */
-function exchange({ keys, places }: Keyed, half: number, mirrored: boolean): Keyed {
-  const [rows, length] = keys.shape as [number, number];
-  const blocks = [rows, length / (2 * half), 2, half];
-  const halves = (x: Tensor): [Tensor, Tensor] => {
-    const split = reshape(x, blocks);
-    const second = select(split, 2, 1);
-    return [select(split, 2, 0), mirrored ? flip(second, 2) : second];
-  };
-  const [a, b] = halves(keys);
-  const [i, j] = halves(places);
-  const wrong = logicalOr(lt(b, a), logicalAnd(eq(a, b), lt(j, i)));
-  const joined = (x: Tensor, y: Tensor): Tensor =>
-    reshape(stack([where(wrong, y, x), where(wrong, x, y)], 2), [rows, length]);
-  return { keys: joined(a, b), places: joined(i, j) };
-}
-
-/**
- * A bitonic sorting network (Batcher 1968), in the form in which every comparison puts the smaller element first:
- * log₂(n) · (log₂(n) + 1) / 2 passes over all rows at once. The length is a power of 2.
- */
-function network(input: Keyed): Keyed {
-  const length = input.keys.shape[1] as number;
-  let out = input;
-  for (let block = 2; block <= length; block *= 2) {
-    out = exchange(out, block / 2, true);
-    for (let half = block / 4; half >= 1; half /= 2) out = exchange(out, half, false);
-  }
-  return out;
-}
-
-/** The places of the elements along the last of two dimensions, in sorted order; equal ones keep theirs. */
-function sortedPlaces(rows: Tensor, descending: boolean): Tensor {
-  const [count, length] = rows.shape as [number, number];
-  const x = detach(rows.dtype === "bool" ? to(rows, "i32") : rows);
-  const places = expand(iota(length), [count, length]);
-  const padding = 2 ** Math.ceil(Math.log2(Math.max(length, 1))) - length;
-  const widen = (keys: Tensor, order: Tensor, last: number): Tensor => {
-    const whole = {
-      keys: pad(keys, [0, padding], { value: last }),
-      places: pad(order, [0, padding], { value: 2 * length }),
-    };
-    return narrow(network(whole).places, 1, 0, length);
-  };
-  // -1 - x, unlike -x, reverses the order of all of i32.
-  if (x.dtype === "i32") return widen(descending ? sub(-1, x) : x, places, 2 ** 31 - 1);
-  // A NaN is put past its like by its place: after +∞, and in descending order before it.
-  const nan = ne(x, x);
-  const infinity = Number.POSITIVE_INFINITY;
-  const keys = where(nan, descending ? -infinity : infinity, descending ? sub(0, x) : x);
-  const shift = descending ? -length : length;
-  const sorted = widen(keys, where(nan, add(places, shift), places), infinity);
-  const shifted = descending ? lt(sorted, 0) : lt(length - 1, sorted);
-  return where(shifted, sub(sorted, shift), sorted);
-}
-
-/** Everything along `dim` in sorted order, with that dimension last; a scalar is a vector. */
-function sortedLast(op: string, input: Tensor, dim: number, descending: boolean): ValuesAndIndices {
+/** The input with dimension `dim` last; a scalar is a vector. */
+function asRows(op: string, input: Tensor, dim: number): Tensor {
   const d = normalizeDim(op, dim, input.ndim);
-  const last = input.ndim === 0 ? reshape(input, [1]) : movedim(input, d, -1);
-  const length = last.shape.at(-1) as number;
-  const rows = reshape(last, [length === 0 ? 0 : last.numel / length, length]);
-  const indices = reshape(sortedPlaces(rows, descending), last.shape);
-  return { values: gather(last, -1, indices), indices };
+  return input.ndim === 0 ? reshape(input, [1]) : movedim(input, d, -1);
 }
 
-/** Moves the last dimension back to `dim` of a tensor of `rank` dimensions. */
+/** Where the elements of rows were that stand in places `first` to `first + count - 1` in sorted order. */
+function places(rows: Tensor, descending: boolean, first = 0, count = rows.shape.at(-1) as number): Tensor {
+  const shape = [...rows.shape.slice(0, -1), count];
+  return sizeOf(shape) === 0 ? constant(0, shape, "i32") : sortedPlaces(rows, descending, first, count);
+}
+
+/** Moves the last dimension of what was picked from rows back to `dim` of a tensor of `rank` dimensions. */
 function movedBack(x: Tensor, dim: number, rank: number): Tensor {
   return rank === 0 ? reshape(x, []) : movedim(x, -1, normalizeDim("sort", dim, rank));
+}
+
+/** The elements of rows that an index names, and the index, with the last dimension moved back. */
+function picked(rows: Tensor, index: Tensor, dim: number, rank: number): ValuesAndIndices {
+  return { values: movedBack(gather(rows, -1, index), dim, rank), indices: movedBack(index, dim, rank) };
 }
 
 /**
@@ -106,8 +49,8 @@ export function sort(
   descending = false,
   _options: { stable?: boolean | null } = {},
 ): ValuesAndIndices {
-  const { values, indices } = sortedLast("sort", input, dim, descending);
-  return { values: movedBack(values, dim, input.ndim), indices: movedBack(indices, dim, input.ndim) };
+  const rows = asRows("sort", input, dim);
+  return picked(rows, places(rows, descending), dim, input.ndim);
 }
 
 /** The places that the elements along `dim` have in sorted order: `sort(...).indices`. */
@@ -129,66 +72,71 @@ export function msort(input: Tensor): Tensor {
 
 /** The `k` largest elements along `dim`, or smallest, in order; and where each was. */
 export function topk(input: Tensor, k: number, dim = -1, largest = true, _sorted = true): ValuesAndIndices {
-  const { values, indices } = sortedLast("topk", input, dim, largest);
-  const length = values.shape.at(-1) as number;
+  const rows = asRows("topk", input, dim);
+  const length = rows.shape.at(-1) as number;
   if (!Number.isInteger(k) || k < 0 || k > length) {
     throw new ArgumentError(`topk: k is ${k}, and must be from 0 to ${length}, the size of dimension ${dim}`);
   }
-  const first = (x: Tensor): Tensor => movedBack(narrow(x, -1, 0, k), dim, input.ndim);
-  return { values: first(values), indices: first(indices) };
+  return picked(rows, places(rows, largest, 0, k), dim, input.ndim);
 }
 
-/** The elements in one place, which a tensor without the last dimension gives, of sorted rows. */
-function atPlace(
-  { values, indices }: ValuesAndIndices,
-  place: Tensor,
-  dim: number,
-  rank: number,
-  keepdim: boolean,
-): ValuesAndIndices {
-  const index = reshape(expand(place, values.shape.slice(0, -1)), [...values.shape.slice(0, -1), 1]);
-  const pick = (x: Tensor): Tensor => {
-    const picked = gather(x, -1, index);
-    if (rank === 0) return reshape(picked, []);
-    return keepdim ? movedBack(picked, dim, rank) : reshape(picked, picked.shape.slice(0, -1));
-  };
-  return { values: pick(values), indices: pick(indices) };
+/** The element of each row that an index of one names, and the index. */
+function pickedOne(rows: Tensor, index: Tensor, dim: number, rank: number, keepdim: boolean): ValuesAndIndices {
+  if (keepdim || rank === 0) return picked(rows, index, dim, rank);
+  const shape = index.shape.slice(0, -1);
+  return { values: reshape(gather(rows, -1, index), shape), indices: reshape(index, shape) };
 }
 
 /** The `k`-th smallest element along `dim`, from 1 on, and where it was. */
 export function kthvalue(input: Tensor, k: number, dim = -1, keepdim = false): ValuesAndIndices {
-  const sorted = sortedLast("kthvalue", input, dim, false);
-  const length = sorted.values.shape.at(-1) as number;
+  const rows = asRows("kthvalue", input, dim);
+  const length = rows.shape.at(-1) as number;
   if (!Number.isInteger(k) || k < 1 || k > length) {
     throw new ArgumentError(`kthvalue: k is ${k}, and must be from 1 to ${length}, the size of dimension ${dim}`);
   }
-  return atPlace(sorted, constant(k - 1, [], "i32"), dim, input.ndim, keepdim);
+  return pickedOne(rows, places(rows, false, k - 1, 1), dim, input.ndim, keepdim);
 }
 
-function expectNotEmpty(op: string, sorted: ValuesAndIndices): number {
-  const length = sorted.values.shape.at(-1) as number;
+/** The length of rows, which must have elements. */
+function lengthOf(op: string, rows: Tensor): number {
+  const length = rows.shape.at(-1) as number;
   if (length === 0) throw new ShapeError(`${op}: the dimension is empty`);
   return length;
 }
 
-/** How many elements of sorted rows are numbers. */
-function numbersIn(values: Tensor): Tensor {
-  return sum(to(eq(values, values), "i32"), -1);
+/** How many elements of rows are numbers, as size-1 dimensions. */
+function numbersIn(rows: Tensor): Tensor {
+  return sum(to(eq(rows, rows), "i32"), -1, true);
 }
 
-/** The place of the lower median of `count` elements. */
-function middle(count: Tensor): Tensor {
-  return to(floor(mul(to(maximum(sub(count, 1), constant(0, [], "i32")), "f32"), 0.5)), "i32");
+/** Where the lower median of each row was; where there is a NaN, the first one. */
+function medianPlace(rows: Tensor): Tensor {
+  const length = lengthOf("median", rows);
+  const middle = places(rows, false, Math.floor((length - 1) / 2), 1);
+  if (rows.dtype !== "f32" || rows.numel === 0) return middle;
+  const largest = argmax(detach(rows), -1, true);
+  const top = gather(detach(rows), -1, largest);
+  return where(ne(top, top), largest, middle);
 }
 
-function medianAlong(op: string, input: Tensor, dim: number, keepdim: boolean, skipNaN: boolean): ValuesAndIndices {
-  const sorted = sortedLast(op, input, dim, false);
-  const length = expectNotEmpty(op, sorted);
-  const count = numbersIn(sorted.values);
-  const whole = constant(Math.floor((length - 1) / 2), [], "i32");
-  // The first NaN stands behind all numbers.
-  const place = skipNaN ? middle(count) : where(lt(count, length), count, whole);
-  return atPlace(sorted, place, dim, input.ndim, keepdim);
+/** Where the lower median of each row's numbers was; where there are none, the first NaN. */
+function nanmedianPlace(rows: Tensor): Tensor {
+  lengthOf("nanmedian", rows);
+  const middle = mul(to(maximum(sub(numbersIn(rows), 1), constant(0, [], "i32")), "f32"), 0.5);
+  return gather(places(rows, false), -1, to(floor(middle), "i32"));
+}
+
+function medianAlong(
+  op: string,
+  input: Tensor,
+  dim: number | undefined,
+  keepdim: boolean,
+  place: (rows: Tensor) => Tensor,
+): Tensor | ValuesAndIndices {
+  const x = dim === undefined ? reshape(input, [-1]) : input;
+  const rows = asRows(op, x, dim ?? 0);
+  const median = pickedOne(rows, place(rows), dim ?? 0, x.ndim, keepdim);
+  return dim === undefined ? median.values : median;
 }
 
 /**
@@ -198,30 +146,28 @@ function medianAlong(op: string, input: Tensor, dim: number, keepdim: boolean, s
 export function median(input: Tensor): Tensor;
 export function median(input: Tensor, dim: number, keepdim?: boolean): ValuesAndIndices;
 export function median(input: Tensor, dim?: number, keepdim = false): Tensor | ValuesAndIndices {
-  if (dim === undefined) return medianAlong("median", reshape(input, [-1]), 0, false, false).values;
-  return medianAlong("median", input, dim, keepdim, false);
+  return medianAlong("median", input, dim, keepdim, medianPlace);
 }
 
 /** {@link median} of the elements that are not NaN. */
 export function nanmedian(input: Tensor): Tensor;
 export function nanmedian(input: Tensor, dim: number, keepdim?: boolean): ValuesAndIndices;
 export function nanmedian(input: Tensor, dim?: number, keepdim = false): Tensor | ValuesAndIndices {
-  if (dim === undefined) return medianAlong("nanmedian", reshape(input, [-1]), 0, false, true).values;
-  return medianAlong("nanmedian", input, dim, keepdim, true);
+  return medianAlong("nanmedian", input, dim, keepdim, nanmedianPlace);
 }
 
 /** The element that appears most often along `dim`, the smallest of several; and where the last of its kind is. */
 export function mode(input: Tensor, dim = -1, keepdim = false): ValuesAndIndices {
-  const sorted = sortedLast("mode", input, dim, false);
-  const length = expectNotEmpty("mode", sorted);
-  const { values } = sorted;
-  const places = expand(iota(length), values.shape);
+  const rows = asRows("mode", input, dim);
+  const length = lengthOf("mode", rows);
+  const order = places(rows, false);
+  const values = gather(rows, -1, order);
   const fresh = ne(narrow(values, -1, 1, length - 1), narrow(values, -1, 0, length - 1));
   const starts = cat([constant(1, [...values.shape.slice(0, -1), 1], "bool"), fresh], -1);
   // How far each element is behind the first of its kind.
-  const behind = sub(places, cummax(where(starts, places, 0), -1).values);
-  const longest = argmax(behind, -1);
-  return atPlace(sorted, longest, dim, input.ndim, keepdim);
+  const positions = expand(iota(length), values.shape);
+  const behind = sub(positions, cummax(where(starts, positions, 0), -1).values);
+  return pickedOne(rows, gather(order, -1, argmax(behind, -1, true)), dim, input.ndim, keepdim);
 }
 
 // ── Quantiles ───────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -262,12 +208,12 @@ function quantiles(
   if (q instanceof Tensor && q.ndim > 1) throw new ShapeError(`${op}: q must be a number, a scalar or a vector`);
   const x = dim == null ? reshape(input, [-1]) : input;
   const d = dim ?? 0;
-  const { values } = sortedLast(op, x, d, false);
-  const length = values.shape.at(-1) as number;
-  if (length === 0) throw new ShapeError(`${op}: input must not be empty`);
+  const rows = asRows(op, x, d);
+  const length = lengthOf(op, rows);
+  const values = gather(rows, -1, places(rows, false));
   const level = q instanceof Tensor ? q : constant(q);
   // [quantiles, rows...]: ranks from 0 to the number of elements that count, less 1.
-  const count = numbersIn(values);
+  const count = squeeze(numbersIn(values), -1);
   const most = skipNaN ? maximum(sub(count, 1), constant(0, [], "i32")) : constant(length - 1, count.shape, "i32");
   const spread = reshape(level, [level.numel, ...count.shape.map(() => 1)]);
   const exact = mul(spread, to(most, "f32"));

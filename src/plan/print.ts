@@ -15,6 +15,8 @@ const OPCODES: Readonly<Record<Opcode, string>> = {
   [Opcode.Pool]: "pool",
   [Opcode.Rows]: "rows",
   [Opcode.Attention]: "attention",
+  [Opcode.Scan]: "scan",
+  [Opcode.Sort]: "sort",
 };
 
 /** The name of an opcode. */
