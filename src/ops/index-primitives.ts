@@ -106,7 +106,7 @@ export const gatherPrimitive: Primitive<Tensor, IndexAttrs> = {
   },
   vjp: perInput(
     ({ g, inputs: [x, index], attrs }) =>
-      apply(scatterPrimitives.add, [constant(0, (x as Tensor).shape), index as Tensor, g], attrs),
+      scattered(scatterAddPrimitive, constant(0, (x as Tensor).shape), index as Tensor, g, attrs),
     null,
   ),
   jvp: ({ tangents: [x], inputs: [, index], attrs }) => apply(gatherPrimitive, [x as Tensor, index as Tensor], attrs),
@@ -139,8 +139,8 @@ export const gatherPrimitive: Primitive<Tensor, IndexAttrs> = {
 
 // ── Scatters ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-/** How a scattered element is combined with what is there. */
-export type Combination = "add" | "replace" | "multiply" | "maximum" | "minimum";
+/** A scatter: what it does with a scattered element and what is there. */
+export type Scatter = Primitive<Tensor, IndexAttrs>;
 
 interface ScatterSpec {
   readonly name: string;
@@ -203,14 +203,14 @@ function picked(table: Tensor, index: Tensor, attrs: IndexAttrs): Tensor {
   return apply(gatherPrimitive, [table, index], attrs);
 }
 
-function scattered(how: Combination, base: Tensor, index: Tensor, source: Tensor, attrs: IndexAttrs): Tensor {
-  return apply(scatterPrimitives[how], [base, index, source], attrs);
+function scattered(how: Scatter, base: Tensor, index: Tensor, source: Tensor, attrs: IndexAttrs): Tensor {
+  return apply(how, [base, index, source], attrs);
 }
 
 /** An extreme's gradient goes in even shares to all that equal it: the base, and elements of the source. */
 function extremeShare(g: Tensor, out: Tensor, base: Tensor, index: Tensor, source: Tensor, attrs: IndexAttrs): Tensor {
   const fromSource = to(eq(source, picked(out, index, attrs)), "f32");
-  return div(g, scattered("add", to(eq(base, out), "f32"), index, fromSource, attrs));
+  return div(g, scattered(scatterAddPrimitive, to(eq(base, out), "f32"), index, fromSource, attrs));
 }
 
 function extremeScatter(name: string, op: ScatterOp, combine: (a: number, b: number) => number): ScatterSpec {
@@ -238,41 +238,53 @@ const multiplySpec: ScatterSpec = {
   base: ({ g, inputs, attrs }) => {
     const [base, index, source] = inputs as [Tensor, Tensor, Tensor];
     const ones = constant(1, base.shape);
-    return mul(g, scattered("multiply", ones, index, source, attrs));
+    return mul(g, scattered(scatterMultiplyPrimitive, ones, index, source, attrs));
   },
   source: ({ g, out, inputs, attrs }) => {
     const [base, index, source] = inputs as [Tensor, Tensor, Tensor];
     const zero = eq(source, 0);
-    const zeros = scattered("add", constant(0, base.shape), index, to(zero, "f32"), attrs);
-    const others = scattered("multiply", base, index, where(zero, 1, source), attrs);
+    const zeros = scattered(scatterAddPrimitive, constant(0, base.shape), index, to(zero, "f32"), attrs);
+    const others = scattered(scatterMultiplyPrimitive, base, index, where(zero, 1, source), attrs);
     const ofZero = where(eq(picked(zeros, index, attrs), 1), picked(mul(g, others), index, attrs), 0);
     return where(zero, ofZero, div(picked(mul(g, out), index, attrs), where(zero, 1, source)));
   },
 };
 
-/** The scatters by how they combine. Where an index appears more than once, elements are taken in rising order. */
-export const scatterPrimitives: Readonly<Record<Combination, Primitive<Tensor, IndexAttrs>>> = {
-  add: scattering({
-    name: "scatterAdd",
-    op: { f32: ScatterOp.Add, i32: ScatterOp.AddI32 },
-    combine: (present, addend) => present + addend,
-    base: ({ g }) => g,
-    source: ({ g, inputs: [, index], attrs }) => picked(g, index as Tensor, attrs),
-    linear: true,
-  }),
-  replace: scattering({
-    name: "scatterReplace",
-    op: { f32: ScatterOp.Replace, i32: ScatterOp.Replace, bool: ScatterOp.Replace },
-    combine: (_, replacement) => replacement,
-    base: ({ g, inputs: [, index, source], attrs }) =>
-      scattered("replace", g, index as Tensor, constant(0, (source as Tensor).shape), attrs),
-    source: ({ g, inputs: [, index], attrs }) => picked(g, index as Tensor, attrs),
-    linear: true,
-  }),
-  multiply: scattering(multiplySpec),
-  maximum: scattering(extremeScatter("scatterMaximum", ScatterOp.Maximum, (a, b) => Math.max(a, b))),
-  minimum: scattering(extremeScatter("scatterMinimum", ScatterOp.Minimum, (a, b) => Math.min(a, b))),
-};
+// Where an index appears more than once, elements are taken in rising order. A bundler may drop those that nobody uses.
+
+/** Adds to what is there. */
+export const scatterAddPrimitive: Scatter = /* @__PURE__ */ scattering({
+  name: "scatterAdd",
+  op: { f32: ScatterOp.Add, i32: ScatterOp.AddI32 },
+  combine: (present, addend) => present + addend,
+  base: ({ g }) => g,
+  source: ({ g, inputs: [, index], attrs }) => picked(g, index as Tensor, attrs),
+  linear: true,
+});
+
+/** Replaces what is there. */
+export const scatterReplacePrimitive: Scatter = /* @__PURE__ */ scattering({
+  name: "scatterReplace",
+  op: { f32: ScatterOp.Replace, i32: ScatterOp.Replace, bool: ScatterOp.Replace },
+  combine: (_, replacement) => replacement,
+  base: ({ g, inputs: [, index, source], attrs }) =>
+    scattered(scatterReplacePrimitive, g, index as Tensor, constant(0, (source as Tensor).shape), attrs),
+  source: ({ g, inputs: [, index], attrs }) => picked(g, index as Tensor, attrs),
+  linear: true,
+});
+
+/** Multiplies what is there. */
+export const scatterMultiplyPrimitive: Scatter = /* @__PURE__ */ scattering(multiplySpec);
+
+/** The greater of what is there and what comes. */
+export const scatterMaximumPrimitive: Scatter = /* @__PURE__ */ scattering(
+  /* @__PURE__ */ extremeScatter("scatterMaximum", ScatterOp.Maximum, (a, b) => Math.max(a, b)),
+);
+
+/** The lesser of what is there and what comes. */
+export const scatterMinimumPrimitive: Scatter = /* @__PURE__ */ scattering(
+  /* @__PURE__ */ extremeScatter("scatterMinimum", ScatterOp.Minimum, (a, b) => Math.min(a, b)),
+);
 
 // ── Shared checks and fittings ──────────────────────────────────────────────────────────────────────────────────────
 
@@ -313,7 +325,7 @@ export function cutTo(op: string, what: string, x: Tensor, index: Shape, dim: nu
  * dimensions: the rest of the input stays as it is.
  */
 export function scatterInto(
-  how: Combination,
+  how: Scatter,
   op: string,
   input: Tensor,
   dim: number,

@@ -14,7 +14,7 @@ import {
   expectIndex,
   expectSameRank,
   gatherPrimitive,
-  scatterPrimitives,
+  scatterAddPrimitive,
 } from "./index-primitives.js";
 import { expand, reshape, unsqueeze } from "./movement.js";
 import { amax, amin, argmax, argmin } from "./reduction.js";
@@ -100,7 +100,7 @@ export function embedding(input: Tensor, weight: Tensor, options: EmbeddingOptio
   let rows = apply(gatherPrimitive, [weight, index], { dim: 0, op: "embedding" });
   if (scaleGradByFreq) {
     const attrs = { dim: 0, op: "embedding" };
-    const counts = apply(scatterPrimitives.add, [constant(0, [entries]), index, constant(1, index.shape)], attrs);
+    const counts = apply(scatterAddPrimitive, [constant(0, [entries]), index, constant(1, index.shape)], attrs);
     const own = apply(gatherPrimitive, [counts, index], attrs);
     rows = withGradientScaled(rows, div(1, unsqueeze(own, 1)));
   }

@@ -123,16 +123,18 @@ function accumulate(combine: (state: number, x: number, factor: number) => numbe
 const sumPrimitive: Primitive<Tensor, ScanAttrs> = scanning({
   name: "cumsum",
   op: { f32: ScanOp.SumF32, i32: ScanOp.SumI32 },
-  reference: accumulate((state, x) => state + x, 0),
+  reference: /* @__PURE__ */ accumulate((state, x) => state + x, 0),
   vjp: [({ g, attrs }) => apply(sumPrimitive, [g], opposite(attrs))],
   jvp: ({ tangents: [x], attrs }) => apply(sumPrimitive, [x as Tensor], attrs),
 });
 
+// Everyday code uses the running sum alone: a bundler may drop the others.
+
 /** h = factor · (h before) + x, from h = 0 on. */
-const linearPrimitive: Primitive<Tensor, ScanAttrs> = scanning({
+const linearPrimitive: Primitive<Tensor, ScanAttrs> = /* @__PURE__ */ scanning({
   name: "linearScan",
   op: { f32: ScanOp.LinearF32 },
-  reference: accumulate((state, x, factor) => factor * state + x, 0),
+  reference: /* @__PURE__ */ accumulate((state, x, factor) => factor * state + x, 0),
   vjp: [
     ({ g, inputs: [, factors], attrs }) => pulledBack(g, factors as Tensor, attrs),
     ({ g, out, inputs: [, factors], attrs }) => mul(pulledBack(g, factors as Tensor, attrs), before(out, attrs, 0)),
@@ -144,7 +146,7 @@ const linearPrimitive: Primitive<Tensor, ScanAttrs> = scanning({
   },
 });
 
-const productPrimitive: Primitive<Tensor, ScanAttrs> = scanning({
+const productPrimitive: Primitive<Tensor, ScanAttrs> = /* @__PURE__ */ scanning({
   name: "cumprod",
   op: { f32: ScanOp.ProdF32, i32: ScanOp.ProdI32 },
   reference: (line, factors, dtype) =>
@@ -170,8 +172,8 @@ function extremeIndex(name: string, f32: ScanOp, i32: ScanOp, sign: number): Pri
   });
 }
 
-const maxIndexPrimitive = extremeIndex("cummaxIndex", ScanOp.MaxIndexF32, ScanOp.MaxIndexI32, 1);
-const minIndexPrimitive = extremeIndex("cumminIndex", ScanOp.MinIndexF32, ScanOp.MinIndexI32, -1);
+const maxIndexPrimitive = /* @__PURE__ */ extremeIndex("cummaxIndex", ScanOp.MaxIndexF32, ScanOp.MaxIndexI32, 1);
+const minIndexPrimitive = /* @__PURE__ */ extremeIndex("cumminIndex", ScanOp.MinIndexF32, ScanOp.MinIndexI32, -1);
 
 /** The sum of the elements up to each one along `dim`. */
 export const runningSum = (x: Tensor, dim: number): Tensor => apply(sumPrimitive, [x], { dim, backwards: false });

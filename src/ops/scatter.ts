@@ -11,12 +11,16 @@ import { asTensor, type OperatorTable } from "./define.js";
 import { wholeNumbers } from "./helpers.js";
 import {
   atLeastVector,
-  type Combination,
   expectIndex,
   expectSameRank,
   gatherPrimitive,
+  type Scatter,
+  scatterAddPrimitive,
   scatterInto,
-  scatterPrimitives,
+  scatterMaximumPrimitive,
+  scatterMinimumPrimitive,
+  scatterMultiplyPrimitive,
+  scatterReplacePrimitive,
 } from "./index-primitives.js";
 import { expand, reshape } from "./movement.js";
 
@@ -48,24 +52,38 @@ export function scatter(
   if (how !== "replace" && how !== "add" && how !== "multiply") {
     throw new ArgumentError(`scatter: reduce must be "add" or "multiply", not ${JSON.stringify(how)}`);
   }
-  return scatterInto(how, "scatter", input, checkScatter("scatter", input, dim, index, source), index, source);
+  const combination = {
+    replace: scatterReplacePrimitive,
+    add: scatterAddPrimitive,
+    multiply: scatterMultiplyPrimitive,
+  };
+  const d = checkScatter("scatter", input, dim, index, source);
+  return scatterInto(combination[how], "scatter", input, d, index, source);
 }
 
 /** `input` with every element of `src` added at the place along `dim` that `index` gives. */
 export function scatterAdd(input: Tensor, dim: number, index: Tensor, src: Tensor): Tensor {
-  return scatterInto("add", "scatterAdd", input, checkScatter("scatterAdd", input, dim, index, src), index, src);
+  const d = checkScatter("scatterAdd", input, dim, index, src);
+  return scatterInto(scatterAddPrimitive, "scatterAdd", input, d, index, src);
 }
 
 /** How elements that meet in one place are reduced. */
 export type ScatterReduction = "sum" | "prod" | "mean" | "amax" | "amin";
 
-const COMBINATIONS: Readonly<Record<ScatterReduction, { how: Combination; identity: number }>> = {
-  sum: { how: "add", identity: 0 },
-  prod: { how: "multiply", identity: 1 },
-  mean: { how: "add", identity: 0 },
-  amax: { how: "maximum", identity: Number.NEGATIVE_INFINITY },
-  amin: { how: "minimum", identity: Number.POSITIVE_INFINITY },
+const COMBINATIONS: Readonly<Record<ScatterReduction, Scatter>> = {
+  sum: scatterAddPrimitive,
+  prod: scatterMultiplyPrimitive,
+  mean: scatterAddPrimitive,
+  amax: scatterMaximumPrimitive,
+  amin: scatterMinimumPrimitive,
 };
+
+/** What changes nothing. */
+function identityOf(reduce: ScatterReduction): number {
+  if (reduce === "prod") return 1;
+  if (reduce === "amax") return Number.NEGATIVE_INFINITY;
+  return reduce === "amin" ? Number.POSITIVE_INFINITY : 0;
+}
 
 /** Reduces by `combine`, which scatters a source, of the shape of `source`, into a base. */
 function reduceScattered(
@@ -74,17 +92,17 @@ function reduceScattered(
   source: Tensor,
   reduce: ScatterReduction,
   includeSelf: boolean,
-  combine: (how: Combination, base: Tensor, source: Tensor) => Tensor,
+  combine: (how: Scatter, base: Tensor, source: Tensor) => Tensor,
 ): Tensor {
   if (!(reduce in COMBINATIONS)) {
     throw new ArgumentError(`${op}: reduce must be sum, prod, mean, amax or amin, not ${JSON.stringify(reduce)}`);
   }
-  const { how, identity } = COMBINATIONS[reduce];
-  const base = includeSelf ? input : combine("replace", input, constant(identity, source.shape, input.dtype));
-  const total = combine(how, base, source);
+  const identity = constant(identityOf(reduce), source.shape, input.dtype);
+  const base = includeSelf ? input : combine(scatterReplacePrimitive, input, identity);
+  const total = combine(COMBINATIONS[reduce], base, source);
   if (reduce !== "mean") return total;
   const own = constant(includeSelf ? 1 : 0, input.shape);
-  const count = combine("add", own, constant(1, source.shape));
+  const count = combine(scatterAddPrimitive, own, constant(1, source.shape));
   return div(total, maximum(count, constant(1)));
 }
 
@@ -110,7 +128,7 @@ export function scatterReduce(
 // ── By an index of rows ─────────────────────────────────────────────────────────────────────────────────────────────
 
 /** Rows of `source` combined into those of `input` along `dim` that a vector gives. */
-function scatterRows(how: Combination, op: string, input: Tensor, dim: number, index: Tensor, source: Tensor): Tensor {
+function scatterRows(how: Scatter, op: string, input: Tensor, dim: number, index: Tensor, source: Tensor): Tensor {
   expectIndex(op, index);
   if (index.ndim > 1) throw new ShapeError(`${op}: index must be a vector, not ${formatShape(index.shape)}`);
   if (source.dtype !== input.dtype) throw new DTypeError(`${op}: source is ${source.dtype} and input ${input.dtype}`);
@@ -120,7 +138,7 @@ function scatterRows(how: Combination, op: string, input: Tensor, dim: number, i
   if (rows.ndim !== base.ndim || rows.shape.some((n, i) => n !== expected[i])) {
     throw new ShapeError(`${op}: source ${formatShape(source.shape)} must be ${formatShape(expected)}`);
   }
-  return reshape(apply(scatterPrimitives[how], [base, places, rows], { dim: d, op }), input.shape);
+  return reshape(apply(how, [base, places, rows], { dim: d, op }), input.shape);
 }
 
 /** The shape of rows of `input` along `dim` that a vector gives. */
@@ -138,19 +156,26 @@ export function indexAdd(
   options: { alpha?: number } = {},
 ): Tensor {
   const { alpha = 1 } = options;
-  return scatterRows("add", "indexAdd", input, dim, index, alpha === 1 ? source : mul(source, alpha));
+  return scatterRows(scatterAddPrimitive, "indexAdd", input, dim, index, alpha === 1 ? source : mul(source, alpha));
 }
 
 /** `input` with the rows along `dim` that `index` gives replaced by those of `source`. */
 export function indexCopy(input: Tensor, dim: number, index: Tensor, source: Tensor): Tensor {
-  return scatterRows("replace", "indexCopy", input, dim, index, source);
+  return scatterRows(scatterReplacePrimitive, "indexCopy", input, dim, index, source);
 }
 
 /** `input` with the rows along `dim` that `index` gives filled with `value`, a number or a scalar tensor. */
 export function indexFill(input: Tensor, dim: number, index: Tensor, value: Tensor | number): Tensor {
   const filling = to(asTensor(value, input.dtype), input.dtype);
   if (filling.ndim > 0) throw new ShapeError(`indexFill: value must be a scalar, not ${formatShape(filling.shape)}`);
-  return scatterRows("replace", "indexFill", input, dim, index, expand(filling, rowsShape(input, dim, index)));
+  return scatterRows(
+    scatterReplacePrimitive,
+    "indexFill",
+    input,
+    dim,
+    index,
+    expand(filling, rowsShape(input, dim, index)),
+  );
 }
 
 /**
@@ -196,7 +221,7 @@ export function put(input: Tensor, index: Tensor, source: Tensor, accumulate = f
     throw new ShapeError(`put: source has ${source.numel} elements, and index ${index.numel}`);
   }
   const places = reshape(wrapped(index, input.numel), [-1]);
-  const how = accumulate ? "add" : "replace";
+  const how = accumulate ? scatterAddPrimitive : scatterReplacePrimitive;
   return reshape(scatterRows(how, "put", reshape(input, [-1]), 0, places, reshape(source, [-1])), input.shape);
 }
 
@@ -240,7 +265,7 @@ export function indexPut(
   );
   const table = reshape(input, [sizeOf(front), ...rest]);
   const rows = reshape(expand(values, [...shape, ...rest]), [sizeOf(shape), ...rest]);
-  const how = options.accumulate ? "add" : "replace";
+  const how = options.accumulate ? scatterAddPrimitive : scatterReplacePrimitive;
   return reshape(scatterRows(how, "indexPut", table, 0, reshape(expand(flat, shape), [-1]), rows), input.shape);
 }
 
