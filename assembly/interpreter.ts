@@ -5,6 +5,7 @@
  */
 import { Flag, Opcode, StatusField } from "../src/isa";
 import { attention } from "./attention";
+import { channelNorm } from "./channel-norm";
 import { convolution } from "./conv";
 import { copy, fill } from "./copy";
 import { elementwise } from "./elementwise";
@@ -68,6 +69,9 @@ export function run(code: usize, scratch: usize, status: usize, thread: i32, thr
         break;
       case Opcode.Sort:
         sort(pc, scratch, thread, threads);
+        break;
+      case Opcode.ChannelNorm:
+        channelNorm(pc, scratch, thread, threads);
         break;
       default:
         unreachable();

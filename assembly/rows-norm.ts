@@ -4,11 +4,11 @@ import { CHUNK, element, headOf, loadTail, storeTail, sumOf, Term, total } from 
 import { mulAdd } from "./simd";
 import { address, word } from "./word";
 
-@unmanaged class Sum extends Term {
+@unmanaged export class Sum extends Term {
   @inline apply(x: v128, y: v128, p: v128, q: v128): v128 { return x; }
 }
 /** (x - p)² */
-@unmanaged class Deviation extends Term {
+@unmanaged export class Deviation extends Term {
   @inline apply(x: v128, y: v128, p: v128, q: v128): v128 {
     const d = f32x4.sub(x, p);
     return f32x4.mul(d, d);
@@ -77,7 +77,7 @@ export function normRows(pc: usize, scratch: usize, centered: bool, first: i32, 
 }
 
 /** Sums of a row of gradients: Σ a in lane 0 and Σ a·x̂ in lane 1, with a = g·weight. */
-function gradientSums(x: usize, g: usize, w: usize, wStep: usize, length: i32, mean: v128, scale: v128): v128 {
+export function gradientSums(x: usize, g: usize, w: usize, wStep: usize, length: i32, mean: v128, scale: v128): v128 {
   let sum: f64 = 0;
   let product: f64 = 0;
   for (let rest = length; rest > 0; rest -= CHUNK) {

@@ -54,6 +54,7 @@ export const enum Opcode {
   Attention = 11,
   Scan = 12,
   Sort = 13,
+  ChannelNorm = 14,
 }
 
 /** Bits of the second byte of an instruction's header. */
@@ -454,6 +455,43 @@ export const enum SortPair {
   Bytes = 8,
   /** Rows of up to this many elements are sorted by insertion. */
   Few = 32,
+}
+
+/**
+ * ChannelNorm: [Batch, Channels, Area] tensors, row-major, moved to mean 0 and variance 1 over sets of planes: those of
+ * one channel (batch norm), or of the channels of one group in one sample (group norm).
+ */
+export const enum ChannelNormField {
+  /** A `ChannelNormMode`. */
+  Mode = 1,
+  Out = 2,
+  In = 3,
+  /** The mean of every set, then the variance of every set, biased: what `ChannelNormMode.Moments` writes. */
+  Moments = 4,
+  /** As `In`: the gradient of what is normalized; for gradients only. */
+  Gradient = 5,
+  /** `Channels` floats; not for moments nor the gradient of the weight. */
+  Weight = 6,
+  /** `Channels` floats; only for `ChannelNormMode.Normalize`. */
+  Bias = 7,
+  Batch = 8,
+  Channels = 9,
+  Area = 10,
+  /** Groups that the channels of each sample are in; 0 where sets are channels. */
+  Groups = 11,
+  /** The bits of an f32, added to variances. */
+  Epsilon = 12,
+}
+
+/** What a ChannelNorm computes, with x̂ = (x - mean) / √(variance + epsilon). */
+export const enum ChannelNormMode {
+  Moments = 0,
+  /** x̂·weight + bias */
+  Normalize = 1,
+  /** The gradient of the input, which also goes through the moments. */
+  Gradient = 2,
+  /** Σ gradient·x̂ for every channel. */
+  WeightGradient = 3,
 }
 
 /**

@@ -4,6 +4,7 @@ import { formatShape, type Shape, sameShape, sizeOf } from "../graph/shape.js";
 import { constant } from "../graph/sources.js";
 import { assign, detach, noGrad, type Tensor } from "../graph/tensor.js";
 import { add, clamp, clone, div, mul, sub } from "./arithmetic.js";
+import { type NormalizedChannels, normalizeChannels } from "./channel-norm.js";
 import type { OperatorTable } from "./define.js";
 import { narrow, reshape } from "./movement.js";
 import { type RowNorm, rowLayerNorm, rowRmsNorm } from "./norm-rows.js";
@@ -112,18 +113,6 @@ export function rmsNorm(input: Tensor, normalizedShape: Shape, weight?: Tensor |
   return overRows(rowRmsNorm, input, normalizedShape, weight, null, eps ?? F32_EPSILON);
 }
 
-/** Each group of channels as one dimension: `[N, groups, everything else]`. */
-function grouped(op: string, input: Tensor, groups: number): Tensor {
-  if (input.ndim < 2) throw new ShapeError(`${op}: input must be [N, C, ...], not ${formatShape(input.shape)}`);
-  const [batch, channels] = input.shape as [number, number];
-  if (!Number.isInteger(groups) || groups < 1 || channels % groups !== 0) {
-    throw new ArgumentError(
-      `${op}: the ${channels} channels of ${formatShape(input.shape)} do not divide into ${groups} groups`,
-    );
-  }
-  return reshape(input, [batch, groups, (channels / groups) * sizeOf(input.shape.slice(2))]);
-}
-
 /** A parameter with one element a channel, shaped to meet `[N, C, ...]`. */
 function perChannel(op: string, name: string, parameter: Tensor | null | undefined, input: Tensor): Tensor | null {
   if (parameter == null) return null;
@@ -134,19 +123,44 @@ function perChannel(op: string, name: string, parameter: Tensor | null | undefin
   return reshape(parameter, [channels, ...input.shape.slice(2).map(() => 1)]);
 }
 
-function groupStatistics(
+/** Elements of a plane from which on kernels of their own pay: each plane is a loop. */
+const KERNEL_AREA = 16;
+
+/**
+ * Channels moved to mean 0 and variance 1, over the batch or in groups, then `· weight + bias`.
+ * @param groups how many groups the channels of each sample are in; 0 for every channel over the batch
+ */
+function overChannels(
+  op: string,
   input: Tensor,
-  groups: number,
   weight: Tensor | null | undefined,
   bias: Tensor | null | undefined,
+  groups: number,
   eps: number,
-): Normalized {
-  const { out, mean, rstd } = standardize(grouped("groupNorm", input, groups), [2], eps);
-  const [scale, shift] = [
-    perChannel("groupNorm", "weight", weight, input),
-    perChannel("groupNorm", "bias", bias, input),
-  ];
-  return { out: affine(reshape(out, input.shape), scale, shift), mean, rstd };
+): NormalizedChannels {
+  const [scale, shift] = [perChannel(op, "weight", weight, input), perChannel(op, "bias", bias, input)];
+  const [batch, channels] = input.shape as [number, number];
+  const area = sizeOf(input.shape.slice(2));
+  if (area >= KERNEL_AREA && input.numel > 0) {
+    const planes = reshape(input, [batch, channels, area]);
+    const normalized = normalizeChannels(planes, weight ?? null, bias ?? null, groups, eps);
+    return { ...normalized, out: reshape(normalized.out, input.shape) };
+  }
+  const shape = groups === 0 ? [batch, channels, area] : [batch, groups, (channels / groups) * area];
+  const { out, mean, variance } = standardize(reshape(input, shape), groups === 0 ? [0, 2] : [2], eps);
+  const flat = (x: Tensor): Tensor => reshape(x, [x.numel]);
+  return { out: affine(reshape(out, input.shape), scale, shift), mean: flat(mean), variance: flat(variance) };
+}
+
+/** Throws unless the channels of `[N, C, ...]` divide into groups. */
+function checkGroups(op: string, input: Tensor, groups: number): void {
+  if (input.ndim < 2) throw new ShapeError(`${op}: input must be [N, C, ...], not ${formatShape(input.shape)}`);
+  const channels = input.shape[1] as number;
+  if (!Number.isInteger(groups) || groups < 1 || channels % groups !== 0) {
+    throw new ArgumentError(
+      `${op}: the ${channels} channels of ${formatShape(input.shape)} do not divide into ${groups} groups`,
+    );
+  }
 }
 
 /**
@@ -162,7 +176,8 @@ export function groupNorm(
   bias?: Tensor | null,
   eps = 1e-5,
 ): Tensor {
-  return groupStatistics(input, numGroups, weight, bias, eps).out;
+  checkGroups("groupNorm", input, numGroups);
+  return overChannels("groupNorm", input, weight, bias, numGroups, eps).out;
 }
 
 /** Group normalization with the `[N, groups]` means and reciprocal standard deviations that it used. */
@@ -181,8 +196,9 @@ export function nativeGroupNorm(
       `nativeGroupNorm: ${formatShape(input.shape)} is not ${batch} × ${channels} × ${area} elements`,
     );
   }
-  const { out, mean, rstd } = groupStatistics(input, groups, weight, bias, eps);
-  return [out, reshape(mean, [batch, groups]), reshape(rstd, [batch, groups])];
+  checkGroups("nativeGroupNorm", input, groups);
+  const { out, mean, variance } = overChannels("nativeGroupNorm", input, weight, bias, groups, eps);
+  return [out, reshape(mean, [batch, groups]), reshape(rsqrt(add(variance, eps)), [batch, groups])];
 }
 
 // ── Over batches ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -216,29 +232,27 @@ function batchStatistics(input: Tensor, options: BatchNormArguments): Normalized
   }
   // Nothing has no statistics, and is normalized already.
   if (input.numel === 0) return { out: clone(input), mean: constant(0, [0]), rstd: constant(0, [0]) };
-  const { runningMean, runningVar, momentum, eps } = options;
+  const { runningMean, runningVar, weight, bias, momentum, eps } = options;
   const channel = (name: string, x: Tensor | null | undefined): Tensor | null => perChannel(op, name, x, input);
-  const [weight, bias] = [channel("weight", options.weight), channel("bias", options.bias)];
   const [oldMean, oldVar] = [channel("runningMean", runningMean), channel("runningVar", runningVar)];
   if (!options.training) {
     if (oldMean === null || oldVar === null) {
       throw new ArgumentError(`${op}: without training the running mean and variance are needed`);
     }
     const rstd = rsqrt(add(oldVar, eps));
-    return { out: affine(mul(sub(input, oldMean), rstd), weight, bias), mean: oldMean, rstd };
+    const out = affine(mul(sub(input, oldMean), rstd), channel("weight", weight), channel("bias", bias));
+    return { out, mean: oldMean, rstd };
   }
-  const dims = input.shape.map((_, i) => i).filter((i) => i !== 1);
-  const count = sizeOf(dims.map((d) => input.shape[d] as number));
+  const count = input.numel / (input.shape[1] as number);
   if (count < 2) {
     throw new ShapeError(
       `${op}: training needs more than 1 value for each channel, and input is ${formatShape(input.shape)}`,
     );
   }
-  const { out, mean, rstd, variance } = standardize(input, dims, eps);
-  const flat = (x: Tensor): Tensor => reshape(x, [input.shape[1] as number]);
-  track(op, runningMean, flat(mean), momentum);
-  track(op, runningVar, flat(unbiased(variance, count)), momentum);
-  return { out: affine(out, weight, bias), mean: flat(mean), rstd: flat(rstd) };
+  const { out, mean, variance } = overChannels(op, input, weight, bias, 0, eps);
+  track(op, runningMean, mean, momentum);
+  track(op, runningVar, unbiased(variance, count), momentum);
+  return { out, mean, rstd: rsqrt(add(variance, eps)) };
 }
 
 /**
@@ -303,12 +317,11 @@ export function instanceNorm(
       `${op}: input must be [N, C, ...] with more than 1 value a channel, not ${formatShape(input.shape)}`,
     );
   }
-  const dims = input.shape.slice(2).map((_, i) => i + 2);
-  const { out, mean: average, variance } = standardize(input, dims, eps);
+  const { out, mean: average, variance } = overChannels(op, input, weight, bias, input.shape[1] as number, eps);
   const overBatch = (x: Tensor): Tensor => mean(reshape(x, input.shape.slice(0, 2)), 0);
   track(op, runningMean, overBatch(average), momentum);
   track(op, runningVar, overBatch(unbiased(variance, count)), momentum);
-  return affine(out, perChannel(op, "weight", weight, input), perChannel(op, "bias", bias, input));
+  return out;
 }
 
 // ── To a length ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -357,27 +370,34 @@ export const normOperators: OperatorTable = {
   groupNorm: {
     fn: groupNorm,
     params: ["input", "numGroups", "weight", "bias", "eps"],
-    samples: ["f32[2,4,3]; 2; f32[4]; f32[4]", "f32[2,4]; 2"],
+    samples: ["f32[2,4,3]; 2; f32[4]; f32[4]", "f32[2,4]; 2", "f32[2,4,17]; 2; f32[4]; f32[4]; 0.01"],
   },
   nativeGroupNorm: {
     fn: nativeGroupNorm,
     params: ["input", "weight", "bias", "N", "C", "HxW", "group", "eps"],
-    samples: ["f32[2,4,3]; f32[4]; f32[4]; 2; 4; 3; 2; 0.01"],
+    samples: ["f32[2,4,3]; f32[4]; f32[4]; 2; 4; 3; 2; 0.01", "f32[2,2,17]; f32[2]; null; 2; 2; 17; 2; 0.01"],
   },
   batchNorm: {
     fn: batchNorm,
     params: ["input", "runningMean", "runningVar", "weight", "bias", "training", "momentum", "eps"],
-    samples: ["f32[4,3,2]; null; null; f32[3]; f32[3]; true", "f32[4,3]; f32[3]; f32[3]>0; f32[3]; null"],
+    samples: [
+      "f32[4,3,2]; null; null; f32[3]; f32[3]; true",
+      "f32[4,3]; f32[3]; f32[3]>0; f32[3]; null",
+      "f32[3,2,3,6]; null; null; f32[2]; f32[2]; true",
+    ],
   },
   nativeBatchNorm: {
     fn: nativeBatchNorm,
     params: ["input", "weight", "bias", "runningMean", "runningVar", "training", "momentum", "eps"],
-    samples: ["f32[4,3,2]; f32[3]; f32[3]; null; null; true; 0.1; 0.01"],
+    samples: [
+      "f32[4,3,2]; f32[3]; f32[3]; null; null; true; 0.1; 0.01",
+      "f32[3,2,17]; f32[2]; f32[2]; null; null; true; 0.1; 0.01",
+    ],
   },
   instanceNorm: {
     fn: instanceNorm,
     params: ["input", "runningMean", "runningVar", "weight", "bias", "useInputStats", "momentum", "eps"],
-    samples: ["f32[2,3,4]; null; null; f32[3]; f32[3]"],
+    samples: ["f32[2,3,4]; null; null; f32[3]; f32[3]", "f32[2,2,16]; null; null; f32[2]; null"],
   },
   normalize: {
     fn: normalize,

@@ -17,6 +17,7 @@ const OPCODES: Readonly<Record<Opcode, string>> = {
   [Opcode.Attention]: "attention",
   [Opcode.Scan]: "scan",
   [Opcode.Sort]: "sort",
+  [Opcode.ChannelNorm]: "channelNorm",
 };
 
 /** The name of an opcode. */
