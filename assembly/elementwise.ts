@@ -12,7 +12,7 @@
  * A micro-operation sees each operand as (pointer, step): the next vector is `step` bytes on, 16 or (for a scalar) 0.
  */
 import { ElementwiseField, InputKind, Layout } from "../src/isa";
-import { microOp } from "./micro";
+import { microOps } from "./micro";
 import { address, shareStart, word } from "./word";
 
 const SLOT_BYTES: usize = 16;
@@ -112,13 +112,13 @@ export function elementwiseRange(pc: usize, scratch: usize, start: i32, end: i32
     const count = min(end - first, Layout.BlockElements);
     if (strided) gatherInputs(scratch, firstOutput, sizes, rank, count);
     const vectors = (count + spill) >> 2;
-    for (let pc = program; pc < programEnd; pc += 8) microOp(pc, scratch, vectors, first);
+    microOps(program, programEnd, scratch, vectors, first);
     first += count;
     if (first >= end) {
       const ragged = count - (vectors << 2);
       if (ragged > 0) {
         stage(scratch, firstOutput, firstRegister, vectors, ragged);
-        for (let pc = program; pc < programEnd; pc += 8) microOp(pc, scratch, 1, first - ragged);
+        microOps(program, programEnd, scratch, 1, first - ragged);
         unstage(scratch, firstOutput, firstRegister, ragged);
       }
       return;

@@ -5,6 +5,7 @@
  * loads what it needs of a group of vectors before it stores the first of them.
  */
 import { MicroOp } from "../src/isa";
+import { ADAM_STEP_BYTES, adamStep } from "./micro-adam";
 import {
   Abs,
   AbsI,
@@ -22,6 +23,8 @@ import {
   Cos,
   Div,
   DivI,
+  DivRoot,
+  DivRootMulAdd,
   Equal,
   EqualI,
   Erf,
@@ -31,6 +34,8 @@ import {
   F32ToI32,
   Floor,
   Fmod,
+  GeluTanh,
+  GeluTanhGradient,
   I32ToBool,
   I32ToF32,
   Less,
@@ -45,6 +50,8 @@ import {
   MinI,
   Mul,
   MulAdd,
+  MulAddMul,
+  MulAddMulMul,
   MulI,
   Neg,
   NegI,
@@ -53,10 +60,13 @@ import {
   NotEqualI,
   Or,
   Pow,
+  Quaternary,
   Reciprocal,
   RemI,
+  RootMulAdd,
   Round,
   Select,
+  Senary,
   Sigmoid,
   Sign,
   SignI,
@@ -64,6 +74,7 @@ import {
   Sqrt,
   Sub,
   SubI,
+  SubMulAdd,
   Tan,
   Tanh,
   Ternary,
@@ -72,6 +83,7 @@ import {
   Xor,
 } from "./operations";
 import { randomBits } from "./random";
+import { pointerOf, slotOf, stepOf } from "./slots";
 
 /** Long bodies: one vector at a time, the processor overlaps them by itself. */
 // @ts-ignore: decorator
@@ -154,10 +166,13 @@ function stream3<Op extends Ternary>(
   aStep: usize,
   b: usize,
   bStep: usize,
-  c: usize,
-  cStep: usize,
+  slots: usize,
+  pc: usize,
   end: usize,
 ): void {
+  const cSlot = slotOf(slots, pc, 4);
+  let c = pointerOf(cSlot);
+  const cStep = stepOf(cSlot);
   while (to + 32 <= end) {
     const x0 = v128.load(a);
     const y0 = v128.load(b);
@@ -178,6 +193,92 @@ function stream3<Op extends Ternary>(
   if (to < end) v128.store(to, changetype<Op>(0).apply(v128.load(a), v128.load(b), v128.load(c)));
 }
 
+// @ts-ignore: decorator
+@inline
+function stream4<Op extends Quaternary>(
+  to: usize,
+  a: usize,
+  aStep: usize,
+  b: usize,
+  bStep: usize,
+  slots: usize,
+  pc: usize,
+  end: usize,
+): void {
+  const cSlot = slotOf(slots, pc, 4);
+  let c = pointerOf(cSlot);
+  const cStep = stepOf(cSlot);
+  const dSlot = slotOf(slots, pc, 5);
+  let d = pointerOf(dSlot);
+  const dStep = stepOf(dSlot);
+  while (to + 32 <= end) {
+    const x0 = v128.load(a);
+    const y0 = v128.load(b);
+    const z0 = v128.load(c);
+    const u0 = v128.load(d);
+    a += aStep;
+    b += bStep;
+    c += cStep;
+    d += dStep;
+    const x1 = v128.load(a);
+    const y1 = v128.load(b);
+    const z1 = v128.load(c);
+    const u1 = v128.load(d);
+    a += aStep;
+    b += bStep;
+    c += cStep;
+    d += dStep;
+    v128.store(to, changetype<Op>(0).apply(x0, y0, z0, u0));
+    v128.store(to, changetype<Op>(0).apply(x1, y1, z1, u1), 16);
+    to += 32;
+  }
+  if (to < end) v128.store(to, changetype<Op>(0).apply(v128.load(a), v128.load(b), v128.load(c), v128.load(d)));
+}
+
+// @ts-ignore: decorator
+@inline
+function map6<Op extends Senary>(
+  to: usize,
+  a: usize,
+  aStep: usize,
+  b: usize,
+  bStep: usize,
+  slots: usize,
+  pc: usize,
+  end: usize,
+): void {
+  const cSlot = slotOf(slots, pc, 4);
+  let c = pointerOf(cSlot);
+  const cStep = stepOf(cSlot);
+  const dSlot = slotOf(slots, pc, 5);
+  let d = pointerOf(dSlot);
+  const dStep = stepOf(dSlot);
+  const eSlot = slotOf(slots, pc, 6);
+  let e = pointerOf(eSlot);
+  const eStep = stepOf(eSlot);
+  const fSlot = slotOf(slots, pc, 7);
+  let f = pointerOf(fSlot);
+  const fStep = stepOf(fSlot);
+  while (to < end) {
+    const x = changetype<Op>(0).apply(
+      v128.load(a),
+      v128.load(b),
+      v128.load(c),
+      v128.load(d),
+      v128.load(e),
+      v128.load(f),
+    );
+    v128.store(to, x);
+    to += 16;
+    a += aStep;
+    b += bStep;
+    c += cStep;
+    d += dStep;
+    e += eStep;
+    f += fStep;
+  }
+}
+
 function iota(to: usize, first: i32, end: usize): void {
   let index = i32x4.add(i32x4.splat(first), i32x4(0, 1, 2, 3));
   const four = i32x4.splat(4);
@@ -189,20 +290,30 @@ function iota(to: usize, first: i32, end: usize): void {
 }
 
 /**
- * Runs the micro-operation at `pc` over `vectors` vectors. The slot table is at `slots`, 16 bytes a slot: pointer,
- * then step. `first` is the index of the block's first element in the linear space.
+ * Runs the micro-operations from `pc` to `programEnd` over `vectors` vectors. The slot table is at `slots`; `first` is
+ * the index of the block's first element in the linear space.
  */
-export function microOp(pc: usize, slots: usize, vectors: i32, first: i32): void {
-  const code = load<u32>(pc);
-  const to = <usize>load<u32>(slots + ((code >> 4) & 0xff0));
+export function microOps(pc: usize, programEnd: usize, slots: usize, vectors: i32, first: i32): void {
+  while (pc < programEnd) {
+    if (<i32>load<u8>(pc) == MicroOp.AdamStep && adamStep(pc, slots, vectors)) {
+      pc += ADAM_STEP_BYTES;
+    } else {
+      microOp(pc, slots, vectors, first);
+      pc += 8;
+    }
+  }
+}
+
+function microOp(pc: usize, slots: usize, vectors: i32, first: i32): void {
+  const to = pointerOf(slotOf(slots, pc, 1));
   const end = to + (<usize>vectors << 4);
-  const aSlot = slots + ((code >> 12) & 0xff0);
-  const a = <usize>load<u32>(aSlot);
-  const aStep = <usize>load<u32>(aSlot, 4);
-  const bSlot = slots + ((code >> 20) & 0xff0);
-  const b = <usize>load<u32>(bSlot);
-  const bStep = <usize>load<u32>(bSlot, 4);
-  switch (code & 0xff) {
+  const aSlot = slotOf(slots, pc, 2);
+  const a = pointerOf(aSlot);
+  const aStep = stepOf(aSlot);
+  const bSlot = slotOf(slots, pc, 3);
+  const b = pointerOf(bSlot);
+  const bStep = stepOf(bSlot);
+  switch (<i32>load<u8>(pc)) {
     case MicroOp.Copy:
       stream1<Copy>(to, a, aStep, end);
       break;
@@ -290,6 +401,9 @@ export function microOp(pc: usize, slots: usize, vectors: i32, first: i32): void
     case MicroOp.Erf:
       map1<Erf>(to, a, aStep, end);
       break;
+    case MicroOp.GeluTanh:
+      map1<GeluTanh>(to, a, aStep, end);
+      break;
     case MicroOp.Asin:
       map1<Asin>(to, a, aStep, end);
       break;
@@ -374,6 +488,9 @@ export function microOp(pc: usize, slots: usize, vectors: i32, first: i32): void
     case MicroOp.Atan2:
       map2<Atan2>(to, a, aStep, b, bStep, end);
       break;
+    case MicroOp.GeluTanhGradient:
+      map2<GeluTanhGradient>(to, a, aStep, b, bStep, end);
+      break;
     case MicroOp.DivI:
       map2<DivI>(to, a, aStep, b, bStep, end);
       break;
@@ -381,14 +498,30 @@ export function microOp(pc: usize, slots: usize, vectors: i32, first: i32): void
       map2<RemI>(to, a, aStep, b, bStep, end);
       break;
     case MicroOp.Select:
-    case MicroOp.MulAdd: {
-      const cSlot = slots + (<usize>load<u32>(pc, 4) << 4);
-      const c = <usize>load<u32>(cSlot);
-      const cStep = <usize>load<u32>(cSlot, 4);
-      if ((code & 0xff) == MicroOp.Select) stream3<Select>(to, a, aStep, b, bStep, c, cStep, end);
-      else stream3<MulAdd>(to, a, aStep, b, bStep, c, cStep, end);
+      stream3<Select>(to, a, aStep, b, bStep, slots, pc, end);
       break;
-    }
+    case MicroOp.MulAdd:
+      stream3<MulAdd>(to, a, aStep, b, bStep, slots, pc, end);
+      break;
+    case MicroOp.RootMulAdd:
+      stream3<RootMulAdd>(to, a, aStep, b, bStep, slots, pc, end);
+      break;
+    case MicroOp.SubMulAdd:
+    case MicroOp.AdamStep:
+      stream4<SubMulAdd>(to, a, aStep, b, bStep, slots, pc, end);
+      break;
+    case MicroOp.MulAddMul:
+      stream4<MulAddMul>(to, a, aStep, b, bStep, slots, pc, end);
+      break;
+    case MicroOp.MulAddMulMul:
+      map6<MulAddMulMul>(to, a, aStep, b, bStep, slots, pc, end);
+      break;
+    case MicroOp.DivRoot:
+      stream4<DivRoot>(to, a, aStep, b, bStep, slots, pc, end);
+      break;
+    case MicroOp.DivRootMulAdd:
+      map6<DivRootMulAdd>(to, a, aStep, b, bStep, slots, pc, end);
+      break;
     case MicroOp.Iota:
       iota(to, first, end);
       break;

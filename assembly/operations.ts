@@ -6,6 +6,7 @@
  * every use, which took minutes.)
  */
 import { erf, exp, expm1, log, log1p, sigmoid, tanh } from "./math";
+import { geluTanh, geluTanhGradient } from "./math-activation";
 import { ONE, ZERO } from "./math-constants";
 import { fmod, pow } from "./math-pow";
 import { acos, asin, atan, atan2, cos, sin, tan } from "./math-trig";
@@ -58,6 +59,9 @@ function remainderLanes(x: v128, y: v128): v128 {
 @unmanaged export abstract class Unary { abstract apply(x: v128): v128; }
 @unmanaged export abstract class Binary { abstract apply(x: v128, y: v128): v128; }
 @unmanaged export abstract class Ternary { abstract apply(x: v128, y: v128, z: v128): v128; }
+@unmanaged export abstract class Quaternary { abstract apply(x: v128, y: v128, z: v128, u: v128): v128; }
+/** Five operands or six: an operation of five takes anything for the last. */
+@unmanaged export abstract class Senary { abstract apply(a: v128, b: v128, c: v128, d: v128, e: v128, f: v128): v128; }
 
 @unmanaged export class Neg extends Unary { @inline apply(x: v128): v128 { return f32x4.neg(x); } }
 @unmanaged export class Abs extends Unary { @inline apply(x: v128): v128 { return f32x4.abs(x); } }
@@ -92,6 +96,7 @@ function remainderLanes(x: v128, y: v128): v128 {
 @unmanaged export class Asin extends Unary { @inline apply(x: v128): v128 { return asin(x); } }
 @unmanaged export class Acos extends Unary { @inline apply(x: v128): v128 { return acos(x); } }
 @unmanaged export class Atan extends Unary { @inline apply(x: v128): v128 { return atan(x); } }
+@unmanaged export class GeluTanh extends Unary { @inline apply(x: v128): v128 { return geluTanh(x); } }
 @unmanaged export class Copy extends Unary { @inline apply(x: v128): v128 { return x; } }
 
 @unmanaged export class Add extends Binary { @inline apply(x: v128, y: v128): v128 { return f32x4.add(x, y); } }
@@ -103,6 +108,9 @@ function remainderLanes(x: v128, y: v128): v128 {
 @unmanaged export class Pow extends Binary { @inline apply(x: v128, y: v128): v128 { return pow(x, y); } }
 @unmanaged export class Fmod extends Binary { @inline apply(x: v128, y: v128): v128 { return fmod(x, y); } }
 @unmanaged export class Atan2 extends Binary { @inline apply(x: v128, y: v128): v128 { return atan2(x, y); } }
+@unmanaged export class GeluTanhGradient extends Binary {
+  @inline apply(x: v128, y: v128): v128 { return geluTanhGradient(x, y); }
+}
 @unmanaged export class Less extends Binary { @inline apply(x: v128, y: v128): v128 { return toBool(f32x4.lt(x, y)); } }
 @unmanaged export class LessEqual extends Binary {
   @inline apply(x: v128, y: v128): v128 { return toBool(f32x4.le(x, y)); }
@@ -141,4 +149,32 @@ function remainderLanes(x: v128, y: v128): v128 {
 }
 @unmanaged export class Select extends Ternary {
   @inline apply(x: v128, y: v128, z: v128): v128 { return v128.bitselect(y, z, i32x4.ne(x, ZERO)); }
+}
+
+/** a / (√b·c + d) */
+// @ts-ignore: decorator
+@inline
+export function divRoot(a: v128, b: v128, c: v128, d: v128): v128 {
+  return f32x4.div(a, mulAdd(f32x4.sqrt(b), c, d));
+}
+
+@unmanaged export class RootMulAdd extends Ternary {
+  @inline apply(x: v128, y: v128, z: v128): v128 { return mulAdd(f32x4.sqrt(x), y, z); }
+}
+@unmanaged export class SubMulAdd extends Quaternary {
+  @inline apply(x: v128, y: v128, z: v128, u: v128): v128 { return mulAdd(f32x4.sub(x, y), z, u); }
+}
+@unmanaged export class MulAddMul extends Quaternary {
+  @inline apply(x: v128, y: v128, z: v128, u: v128): v128 { return mulAdd(x, y, f32x4.mul(z, u)); }
+}
+@unmanaged export class MulAddMulMul extends Senary {
+  @inline apply(a: v128, b: v128, c: v128, d: v128, e: v128, f: v128): v128 {
+    return mulAdd(a, b, f32x4.mul(f32x4.mul(c, d), e));
+  }
+}
+@unmanaged export class DivRoot extends Quaternary {
+  @inline apply(x: v128, y: v128, z: v128, u: v128): v128 { return divRoot(x, y, z, u); }
+}
+@unmanaged export class DivRootMulAdd extends Senary {
+  @inline apply(a: v128, b: v128, c: v128, d: v128, e: v128, f: v128): v128 { return mulAdd(divRoot(a, b, c, d), e, f); }
 }

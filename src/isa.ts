@@ -77,7 +77,7 @@ export const enum Flag {
  * input its kind and address, followed by `rank` strides when the kind is `Strided`; then every output's address;
  * then two words for every micro-operation:
  *
- *     word 0: micro-op | destination << 8 | a << 16 | b << 24        word 1: c
+ *     word 0: micro-op | destination << 8 | a << 16 | b << 24        word 1: c | d << 8 | e << 16 | f << 24
  *
  * Operands and destinations are slots: inputs first, then outputs, then registers. An output slot may be read again
  * by later micro-operations. The range of an epilogue is a part of the same linear space.
@@ -525,6 +525,8 @@ export const enum MicroOp {
   Asin = 20,
   Acos = 21,
   Atan = 22,
+  /** x·Φ(x) by the formula with a hyperbolic tangent. */
+  GeluTanh = 23,
   // f32 × f32 → f32
   Add = 32,
   Sub = 33,
@@ -538,6 +540,8 @@ export const enum MicroOp {
   /** C's fmod: the result has the sign of the dividend. */
   Fmod = 39,
   Atan2 = 40,
+  /** a times the derivative of `GeluTanh` at b. */
+  GeluTanhGradient = 41,
   // f32 × f32 → bool
   Less = 48,
   LessEqual = 49,
@@ -574,11 +578,30 @@ export const enum MicroOp {
   I32ToF32 = 113,
   F32ToBool = 114,
   I32ToBool = 115,
-  // three operands
+  // three operands and more
   /** a ≠ 0 ? b : c, on whole lanes of any dtype. */
   Select = 128,
-  /** a·b + c: two roundings on the strict build, fused on the relaxed one. */
+  // Several operations in one, of up to six operands. On the strict build each is rounded, as if it stood alone; on the
+  // relaxed one a product is fused with what is added to it.
+  /** a·b + c */
   MulAdd = 129,
+  /** (a - b)·c + d */
+  SubMulAdd = 130,
+  /** a·b + c·d */
+  MulAddMul = 131,
+  /** a·b + (c·d)·e */
+  MulAddMulMul = 132,
+  /** √a·b + c */
+  RootMulAdd = 133,
+  /** a / (√b·c + d) */
+  DivRoot = 134,
+  /** a / (√b·c + d)·e + f */
+  DivRootMulAdd = 135,
+  /**
+   * A `SubMulAdd` that runs together with the two micro-operations behind it, a `MulAddMulMul` and a `DivRootMulAdd`
+   * whose a and b are the results of the first two: a step of Adam, bound by one division and one root.
+   */
+  AdamStep = 136,
   // sources: the value depends on the element's index in the linear space
   /** The index itself, as i32. */
   Iota = 144,

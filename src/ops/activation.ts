@@ -1,5 +1,6 @@
 /** Activation functions: what stands between the layers of a network. All are computed in f32. */
 import { ArgumentError, ShapeError } from "../graph/errors.js";
+import type { Primitive } from "../graph/primitive.js";
 import { formatShape, normalizeDim } from "../graph/shape.js";
 import { constant } from "../graph/sources.js";
 import { apply, type Tensor } from "../graph/tensor.js";
@@ -135,6 +136,47 @@ export function mish(input: Tensor): Tensor {
   return mul(input, tanh(softplus(input)));
 }
 
+const ROOT_TWO_OVER_PI = Math.sqrt(2 / Math.PI);
+
+/** The logistic function of 2·√(2/π)·(x + 0.044715·x³), in float64. */
+function geluSigmoid(x: number): number {
+  return 1 / (1 + Math.exp(-2 * ROOT_TWO_OVER_PI * x * (1 + 0.044715 * x * x)));
+}
+
+const geluTanhPrimitive: Primitive<Tensor, null> = elementwise({
+  name: "geluTanh",
+  micro: { f32: MicroOp.GeluTanh },
+  reference: (x) => x * geluSigmoid(x),
+  vjp: [({ g, inputs: [x] }) => apply(geluTanhGradientPrimitive, [g, x as Tensor], null)],
+  flops: 20,
+});
+
+/** The first input times the derivative of GELU at the second. */
+const geluTanhGradientPrimitive: Primitive<Tensor, null> = elementwise({
+  name: "geluTanhGradient",
+  micro: { f32: MicroOp.GeluTanhGradient },
+  reference: (g, x) => {
+    // Flat from here on; squares of larger numbers overflow.
+    const b = Math.max(-40, Math.min(40, x));
+    const s = geluSigmoid(b);
+    return g * (s + 2 * ROOT_TWO_OVER_PI * b * (1 + 3 * 0.044715 * b * b) * s * (1 - s));
+  },
+  vjp: [
+    ({ g, inputs: [, x] }) => apply(geluTanhGradientPrimitive, [g, x as Tensor], null),
+    ({ g, inputs: [h, x] }) => mul(mul(g, h as Tensor), geluTanhCurvature(x as Tensor)),
+  ],
+  flops: 26,
+});
+
+/** The second derivative: σ·(1 - σ)·(2·v' + x·((1 - 2σ)·v'² + v'')) with σ the logistic function of v, a cubic in x. */
+function geluTanhCurvature(x: Tensor): Tensor {
+  const squared = mul(x, x);
+  const s = sigmoid(mul(x, add(mul(squared, 2 * 0.044715 * ROOT_TWO_OVER_PI), 2 * ROOT_TWO_OVER_PI)));
+  const slope = add(mul(squared, 6 * 0.044715 * ROOT_TWO_OVER_PI), 2 * ROOT_TWO_OVER_PI);
+  const bend = add(mul(sub(1, mul(s, 2)), mul(slope, slope)), mul(x, 12 * 0.044715 * ROOT_TWO_OVER_PI));
+  return mul(mul(s, sub(1, s)), add(mul(slope, 2), mul(x, bend)));
+}
+
 /**
  * `x · Φ(x)`, where Φ is the distribution function of the normal distribution.
  * @param options.approximate `"tanh"` computes Φ by a formula with the hyperbolic tangent (Hendrycks & Gimpel 2016)
@@ -142,12 +184,8 @@ export function mish(input: Tensor): Tensor {
 export function gelu(input: Tensor, options: { approximate?: "none" | "tanh" } = {}): Tensor {
   const { approximate = "none" } = options;
   if (approximate === "none") return mul(mul(input, 0.5), add(erf(mul(input, Math.SQRT1_2)), 1));
-  if (approximate !== "tanh") {
-    throw new ArgumentError(`gelu: approximate must be "none" or "tanh", not ${JSON.stringify(approximate)}`);
-  }
-  const cubic = mul(input, mul(input, input));
-  const inner = mul(add(input, mul(cubic, 0.044715)), Math.sqrt(2 / Math.PI));
-  return mul(mul(input, 0.5), add(tanh(inner), 1));
+  if (approximate === "tanh") return apply(geluTanhPrimitive, [toFloat(input)], null);
+  throw new ArgumentError(`gelu: approximate must be "none" or "tanh", not ${JSON.stringify(approximate)}`);
 }
 
 /** `x / (1 + |x|)`. */

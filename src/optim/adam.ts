@@ -80,7 +80,7 @@ abstract class AdamFamily extends Optimizer<AdamOptions> {
     }
     this.set(expAvg, m);
     this.set(expAvgSq, v);
-    this.set(param, add(p, mul(div(m, add(mul(sqrt(scale), correction), eps)), negativeStep)));
+    this.set(param, add(mul(div(m, add(mul(sqrt(scale), correction), eps)), negativeStep), p));
   }
 }
 

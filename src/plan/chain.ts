@@ -37,32 +37,86 @@ function microOpOf(node: Node): MicroOp {
 }
 
 /**
- * The micro-operations of a chain, in order. A product and the only addition that reads it become one, which reads the
- * factors where the addition stood.
- * @param alone products that stay by themselves
+ * Micro-operations that are two others in one: what computes the operand at `place` of `outer` moves into it, and its
+ * operands take that place. The operand at `mate` may change places with it.
  */
-export function operationsOf(nodes: readonly Node[], alone: ReadonlySet<Node>): Operation[] {
+interface MicroOpFusion {
+  readonly outer: MicroOp;
+  readonly place: number;
+  readonly mate?: number;
+  readonly inner: MicroOp;
+  readonly fused: MicroOp;
+}
+
+/** The only fusion that changes bits, on the relaxed build: a product is not rounded before it is added to something. */
+export const MULTIPLY_ADD: readonly MicroOpFusion[] = [
+  { outer: MicroOp.Add, place: 0, mate: 1, inner: MicroOp.Mul, fused: MicroOp.MulAdd },
+];
+
+const FUSIONS: readonly MicroOpFusion[] = [
+  ...MULTIPLY_ADD,
+  // Moving averages, and what an optimizer does with them.
+  { outer: MicroOp.MulAdd, place: 0, mate: 1, inner: MicroOp.Sub, fused: MicroOp.SubMulAdd },
+  { outer: MicroOp.MulAdd, place: 0, mate: 1, inner: MicroOp.Sqrt, fused: MicroOp.RootMulAdd },
+  { outer: MicroOp.MulAdd, place: 0, mate: 1, inner: MicroOp.DivRoot, fused: MicroOp.DivRootMulAdd },
+  { outer: MicroOp.MulAdd, place: 2, inner: MicroOp.Mul, fused: MicroOp.MulAddMul },
+  { outer: MicroOp.MulAddMul, place: 2, mate: 3, inner: MicroOp.Mul, fused: MicroOp.MulAddMulMul },
+  { outer: MicroOp.Div, place: 1, inner: MicroOp.RootMulAdd, fused: MicroOp.DivRoot },
+];
+
+/**
+ * The micro-operations of a chain, in order. One whose result a single other one reads becomes a part of that, where
+ * there is a micro-operation for both: it then reads its operands where the other stood.
+ * @param alone nodes whose results are to be had, or rounded, on their own
+ * @param fusions those that may be made
+ */
+export function operationsOf(
+  nodes: readonly Node[],
+  alone: ReadonlySet<Node>,
+  fusions: readonly MicroOpFusion[] = FUSIONS,
+): Operation[] {
   const uses = new Map<Node, number>();
   for (const node of nodes) for (const x of node.inputs) uses.set(x, (uses.get(x) ?? 0) + 1);
-  const own = new Set(nodes);
   const operations = new Map<Node, Operation>();
+  /** The operation that gives an operand, if nothing else wants its result. */
+  const source = (x: Node): Operation | undefined =>
+    uses.get(x) === 1 && !alone.has(x) ? operations.get(x) : undefined;
   for (const node of nodes) {
-    const op = microOpOf(node);
-    const factor = (x: Node | undefined): Operation | undefined =>
-      x !== undefined && own.has(x) && uses.get(x) === 1 && !alone.has(x) && operations.get(x)?.op === MicroOp.Mul
-        ? operations.get(x)
-        : undefined;
-    const [a, b] = node.inputs;
-    const product = op === MicroOp.Add ? (factor(a) ?? factor(b)) : undefined;
-    if (product === undefined) {
-      operations.set(node, { op, node, operands: node.inputs });
-    } else {
-      operations.delete(product.node);
-      const addend = product.node === a ? b : a;
-      operations.set(node, { op: MicroOp.MulAdd, node, operands: [...product.operands, addend as Node] });
+    let op = microOpOf(node);
+    let operands = node.inputs;
+    for (const { outer, place, mate = place, inner, fused } of fusions) {
+      if (op !== outer) continue;
+      const at = [place, mate].find((k) => source(operands[k] as Node)?.op === inner);
+      if (at === undefined) continue;
+      const part = operations.get(operands[at] as Node) as Operation;
+      operations.delete(part.node);
+      op = fused;
+      operands = operands.flatMap((x, k) => {
+        if (k === place) return part.operands;
+        return k === at ? [operands[place] as Node] : [x];
+      });
     }
+    operations.set(node, { op, node, operands });
   }
-  return [...operations.values()];
+  return withAdamSteps([...operations.values()]);
+}
+
+/** Brings the three micro-operations of each step of Adam together, and marks the first, for one loop to run them. */
+function withAdamSteps(operations: Operation[]): Operation[] {
+  for (const last of operations.filter(({ op }) => op === MicroOp.DivRootMulAdd)) {
+    const [average, square] = last.operands.map((x) => operations.find(({ node }) => node === x));
+    if (average?.op !== MicroOp.SubMulAdd || square?.op !== MicroOp.MulAddMulMul) continue;
+    const results = [average.node, square.node];
+    const at = operations.indexOf(last);
+    const first = Math.min(operations.indexOf(average), operations.indexOf(square));
+    const readsResult = ({ operands }: Operation): boolean => operands.some((x) => results.includes(x));
+    if (operations.slice(first, at).some(readsResult) || last.operands.slice(2).some((x) => results.includes(x)))
+      continue;
+    const before = operations.slice(0, at).filter((operation) => operation !== average && operation !== square);
+    const step = [{ ...average, op: MicroOp.AdamStep }, square, last];
+    operations.splice(0, at + 1, ...before, ...step);
+  }
+  return operations;
 }
 
 /** Gives every value a slot: inputs, then outputs, then as few registers as their lifetimes allow. */
@@ -161,8 +215,8 @@ export function encodeChain(
   }
   for (const node of outputs) words.push(targets.get(node) as PlanOperand);
   for (const { op, node, operands } of operations) {
-    const [a = 0, b = 0, c = 0] = operands.map((x) => slots.get(x) as number);
-    words.push(op | ((slots.get(node) as number) << 8) | (a << 16) | (b << 24), c);
+    const [a = 0, b = 0, c = 0, d = 0, e = 0, f = 0] = operands.map((x) => slots.get(x) as number);
+    words.push(op | ((slots.get(node) as number) << 8) | (a << 16) | (b << 24), c | (d << 8) | (e << 16) | (f << 24));
   }
   if (slots.size > Layout.MaxSlots || registers + strided.length > Layout.MaxRegisters) {
     throw new Error(

@@ -6,7 +6,7 @@ import { sameShape, sizeOf } from "../graph/shape.js";
 import type { Node } from "../graph/tensor.js";
 import { isLeaf } from "../graph/walk.js";
 import { type Buffer, paddedBytes } from "./buffer.js";
-import { fitsChain, operationsOf } from "./chain.js";
+import { fitsChain, MULTIPLY_ADD, operationsOf } from "./chain.js";
 import type { Unit } from "./fuse.js";
 import type { Lowered } from "./lower.js";
 
@@ -133,7 +133,7 @@ function roundedApart(units: readonly Unit[], stored: readonly (readonly Node[])
   units.forEach(({ nodes }, i) => {
     const products = nodes.filter((node) => isElementwise(node) && node.primitive.name === "mul");
     if (products.length === 0) return;
-    const operations = operationsOf(nodes.filter(isElementwise), new Set(stored[i]));
+    const operations = operationsOf(nodes.filter(isElementwise), new Set(stored[i]), MULTIPLY_ADD);
     const alone = new Set(operations.map(({ node }) => node));
     for (const product of products) if (alone.has(product)) apart.add(product);
   });

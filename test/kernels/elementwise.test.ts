@@ -179,6 +179,80 @@ describe.each(BUILDS)("elementwise on the %s build", (build) => {
     for (const value of out.view) expect(build === "strict" ? [twice] : [once, twice]).toContain(value);
   });
 
+  /** Micro-operations that are several: what they compute, each step rounded. */
+  const COMPOUND: readonly [MicroOp, string, number, (...x: number[]) => number][] = (
+    [
+      [MicroOp.SubMulAdd, "SubMulAdd", 4, (a, b, c, d) => f32(f32(f32(a - b) * c) + d)],
+      [MicroOp.MulAddMul, "MulAddMul", 4, (a, b, c, d) => f32(f32(a * b) + f32(c * d))],
+      [MicroOp.MulAddMulMul, "MulAddMulMul", 5, (a, b, c, d, e) => f32(f32(a * b) + f32(f32(c * d) * e))],
+      [MicroOp.RootMulAdd, "RootMulAdd", 3, (a, b, c) => f32(f32(f32(Math.sqrt(a)) * b) + c)],
+      [MicroOp.DivRoot, "DivRoot", 4, (a, b, c, d) => f32(a / f32(f32(f32(Math.sqrt(b)) * c) + d))],
+      [
+        MicroOp.DivRootMulAdd,
+        "DivRootMulAdd",
+        6,
+        (a, b, c, d, e, f) => f32(f32(f32(a / f32(f32(f32(Math.sqrt(b)) * c) + d)) * e) + f),
+      ],
+    ] as [MicroOp, string, number, (...x: number[]) => number][]
+  ).map(([op, name, arity, f]) => [op, name, arity, f] as const);
+
+  test.each(COMPOUND)("micro-op %d, %s, rounds like the operations that it stands for", (op, _name, arity, f) => {
+    for (const count of SIZES) {
+      // Every operand is a block once and a scalar once.
+      for (const scalars of [0b010101, 0b101010]) {
+        const machine = instantiate(build);
+        const lists = Array.from({ length: arity }, (_, k) => {
+          const isScalar = ((scalars >> k) & 1) === 1;
+          return Array.from({ length: isScalar ? 1 : count }, (_, i) => f32(0.3 + ((i * (k + 3)) % 17) / 7));
+        });
+        const inputs = lists.map((list, k) => {
+          const placed = machine.floats(list);
+          return ((scalars >> k) & 1) === 1 ? scalar(placed) : contiguous(placed);
+        });
+        const out = machine.floats(count);
+        const [a = 0, b = 0, c = 0, d = 0, e = 0, g = 0] = inputs.map((_, k) => k);
+        const operations: Operation[] = [[op, arity, a, b, c | (d << 8) | (e << 16) | (g << 24)]];
+        machine.run([elementwise({ count, inputs, outputs: [out.address], operations })]);
+        for (let i = 0; i < count; i++) {
+          const expected = f(...lists.map((list) => list[i % list.length] as number));
+          if (build === "strict") expect(out.view[i]).toBe(expected);
+          else expect(Math.abs((out.view[i] as number) - expected)).toBeLessThan(1e-6 * (1 + Math.abs(expected)));
+        }
+      }
+    }
+  });
+
+  test("a step of Adam in one loop gives the bits of its three micro-operations", () => {
+    for (const count of SIZES) {
+      for (const blocks of [false, true]) {
+        const [together, apart] = [MicroOp.AdamStep, MicroOp.SubMulAdd].map((first) => {
+          const machine = instantiate(build);
+          const block = (from: number): Placed<Float32Array> =>
+            machine.floats(ramp(count).map((i) => ((i + from) % 19) / 7));
+          const [g, m, v, p] = [block(3), block(5), block(11), block(2)] as const;
+          const numbers = [0.1, 0.999, 0.001, 1.5, 1e-8, -0.01].map((x, k) =>
+            // Where the rate is no scalar the loop does not apply, and the three run one by one.
+            blocks && k === 5 ? contiguous(machine.floats(Array(count).fill(x))) : scalar(machine.floats([x])),
+          );
+          machine.run([
+            elementwise({
+              count,
+              inputs: [...[g, m, v, p].map(contiguous), ...numbers],
+              outputs: [m.address, v.address, p.address],
+              operations: [
+                [first, 10, 0, 1, 4 | (1 << 8)],
+                [MicroOp.MulAddMulMul, 11, 2, 5, 0 | (0 << 8) | (6 << 16)],
+                [MicroOp.DivRootMulAdd, 12, 10, 11, 7 | (8 << 8) | (9 << 16) | (3 << 24)],
+              ],
+            }),
+          ]);
+          return [m, v, p].map(({ view }) => Array.from(view));
+        });
+        expect(together).toEqual(apart);
+      }
+    }
+  });
+
   test("a scalar operand stands for a whole block of itself, in every place", () => {
     for (const count of SIZES) {
       const machine = instantiate(build);

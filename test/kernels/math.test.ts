@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { InputKind, type MicroOp } from "../../src/isa.js";
+import { InputKind, MicroOp } from "../../src/isa.js";
 import { BINARY, UNARY, ulpError } from "./math-reference.js";
 import { BUILDS, type Build, elementwise, instantiate } from "./support.js";
 
@@ -127,6 +127,52 @@ describe.each(BUILDS)("vector math on the %s build", (build) => {
       );
       expect(error, message).toBeLessThanOrEqual(bound);
     }
+  });
+
+  test("GELU and its gradient are right to the last bits of x and of 1", () => {
+    const x = SWEEP.filter((x) => Math.abs(x) < 1e30 && Math.abs(x) > 1e-30);
+    const g = new Float32Array(x.length).fill(1);
+    const sigma = (x: number): number => 1 / (1 + Math.exp(-2 * Math.sqrt(2 / Math.PI) * (x + 0.044715 * x ** 3)));
+    const slope = (x: number): number => 2 * Math.sqrt(2 / Math.PI) * (1 + 3 * 0.044715 * x * x);
+    const value = (x: number): number => x * sigma(x);
+    const derivative = (x: number): number => {
+      const b = Math.max(-40, Math.min(40, x));
+      return sigma(b) + b * slope(b) * sigma(b) * (1 - sigma(b));
+    };
+    const values = apply(build, MicroOp.GeluTanh, [x]).slice();
+    const derivatives = apply(build, MicroOp.GeluTanhGradient, [g, x]).slice();
+    let [relative, ulps, absolute] = [0, 0, 0];
+    for (const [i, at] of x.entries()) {
+      relative = Math.max(relative, Math.abs((values[i] as number) - value(at)) / Math.abs(at));
+      if (at >= -1) ulps = Math.max(ulps, ulpError(values[i] as number, value(at)));
+      absolute = Math.max(absolute, Math.abs((derivatives[i] as number) - derivative(at)));
+    }
+    expect(relative).toBeLessThan(1.2e-7);
+    expect(ulps).toBeLessThan(2.5);
+    expect(absolute).toBeLessThan(2.5e-7);
+    const edges = [0, -0, Infinity, NaN, 1e-40, -1e-40, 3e38, -3e38];
+    const flat = new Float32Array(edges.length).fill(1);
+    const [tiny, half] = [Math.fround(1e-40 / 2), 0.5];
+    expect([...apply(build, MicroOp.GeluTanh, [edges])]).toEqual([
+      0,
+      -0,
+      Infinity,
+      NaN,
+      tiny,
+      -tiny,
+      Math.fround(3e38),
+      -0,
+    ]);
+    expect([...apply(build, MicroOp.GeluTanhGradient, [flat, edges])].map((x) => x + 0)).toEqual([
+      half,
+      half,
+      1,
+      NaN,
+      half,
+      half,
+      1,
+      expect.closeTo(0, 30),
+    ]);
   });
 
   test("a lane does not depend on its neighbours", () => {

@@ -1,10 +1,11 @@
 /** What the planner makes of graphs: how many steps, in how much memory, and that it notices its own mistakes. */
 import { beforeAll, describe, expect, it } from "vitest";
 import { nodeOf, type Tensor } from "../../src/graph/tensor.js";
-import { Opcode } from "../../src/isa.js";
+import { MicroOp, Opcode } from "../../src/isa.js";
 import { relu } from "../../src/ops/activation.js";
 import { cat } from "../../src/ops/join.js";
 import type { Buffer } from "../../src/plan/buffer.js";
+import { operationsOf } from "../../src/plan/chain.js";
 import { liveBytes, place } from "../../src/plan/place.js";
 import { compilePlan, type Plan } from "../../src/plan/plan.js";
 import { replay } from "../../src/plan/replay.js";
@@ -28,6 +29,61 @@ function matrix(rows: number, columns: number, from = 0): Tensor {
 }
 
 beforeAll(() => start("strict"));
+
+/** The micro-operations of a chain. */
+function microOps(nodes: readonly Tensor[], outputs: readonly Tensor[]): MicroOp[] {
+  return operationsOf(nodes.map(nodeOf), new Set(outputs.map(nodeOf))).map(({ op }) => op);
+}
+
+describe("micro-operations", () => {
+  const [a, b, c, d] = [0, 1, 2, 3].map((from) => matrix(4, 5, from)) as [Tensor, Tensor, Tensor, Tensor];
+
+  it("makes one of a difference, its product and a sum", () => {
+    const difference = a.sub(b);
+    const product = difference.mul(c);
+    const out = b.add(product);
+    expect(microOps([difference, product, out], [out])).toEqual([MicroOp.SubMulAdd]);
+  });
+
+  it("makes one of two products and their sum, whichever comes first", () => {
+    const [left, right] = [a.mul(b), c.mul(d)];
+    for (const out of [left.add(right), right.add(left)])
+      expect(microOps([left, right, out], [out])).toEqual([MicroOp.MulAddMul]);
+  });
+
+  it("keeps a value that something else reads on its own", () => {
+    const difference = a.sub(b);
+    const product = difference.mul(c);
+    const out = b.add(product);
+    expect(microOps([difference, product, out], [out, difference])).toEqual([MicroOp.Sub, MicroOp.MulAdd]);
+    expect(microOps([difference, product, out], [out, product])).toEqual([MicroOp.Sub, MicroOp.Mul, MicroOp.Add]);
+  });
+
+  it("brings a step of Adam together, also where weight decay comes between", () => {
+    const [g, m, v, p] = [a, b, c, d];
+    const difference = g.sub(m);
+    const change = difference.mul(0.1);
+    const average = m.add(change);
+    const old = v.mul(0.99);
+    const square = g.mul(g);
+    const share = square.mul(0.01);
+    const averageSquare = old.add(share);
+    const root = averageSquare.sqrt();
+    const corrected = root.mul(1.5);
+    const divisor = corrected.add(1e-8);
+    const direction = average.div(divisor);
+    const move = direction.mul(-0.001);
+    const kept = p.mul(0.999);
+    const out = move.add(kept);
+    const nodes = [difference, change, average, old, square, share, averageSquare, root, corrected, divisor];
+    expect(microOps([...nodes, direction, move, kept, out], [average, averageSquare, out])).toEqual([
+      MicroOp.Mul,
+      MicroOp.AdamStep,
+      MicroOp.MulAddMulMul,
+      MicroOp.DivRootMulAdd,
+    ]);
+  });
+});
 
 describe("fusion", () => {
   it("runs a chain of elementwise operators as one instruction", () => {
