@@ -1,11 +1,7 @@
-/**
- * Runs micro-operations: the loops that carry an operation over a block, and the choice of the operation.
- *
- * An operand is (pointer, step), see elementwise.ts. A destination may be an operand's block (in place): every loop
- * loads what it needs of a group of vectors before it stores the first of them.
- */
+/** Runs micro-operations: the choice of the loop for each. */
 import { MicroOp } from "../src/isa";
 import { ADAM_STEP_BYTES, adamStep } from "./micro-adam";
+import { map1, map2, map6, mapGuarded, stream1, stream2, stream3, stream4 } from "./micro-loops";
 import {
   Abs,
   AbsI,
@@ -16,7 +12,6 @@ import {
   Asin,
   Atan,
   Atan2,
-  Binary,
   BitNot,
   Ceil,
   Copy,
@@ -60,13 +55,11 @@ import {
   NotEqualI,
   Or,
   Pow,
-  Quaternary,
   Reciprocal,
   RemI,
   RootMulAdd,
   Round,
   Select,
-  Senary,
   Sigmoid,
   Sign,
   SignI,
@@ -77,207 +70,11 @@ import {
   SubMulAdd,
   Tan,
   Tanh,
-  Ternary,
   Trunc,
-  Unary,
   Xor,
 } from "./operations";
 import { randomBits } from "./random";
 import { pointerOf, slotOf, stepOf } from "./slots";
-
-/** Long bodies: one vector at a time, the processor overlaps them by itself. */
-// @ts-ignore: decorator
-@inline
-function map1<Op extends Unary>(to: usize, a: usize, aStep: usize, end: usize): void {
-  while (to < end) {
-    v128.store(to, changetype<Op>(0).apply(v128.load(a)));
-    to += 16;
-    a += aStep;
-  }
-}
-
-// @ts-ignore: decorator
-@inline
-function map2<Op extends Binary>(to: usize, a: usize, aStep: usize, b: usize, bStep: usize, end: usize): void {
-  while (to < end) {
-    v128.store(to, changetype<Op>(0).apply(v128.load(a), v128.load(b)));
-    to += 16;
-    a += aStep;
-    b += bStep;
-  }
-}
-
-/** Short bodies: four vectors at a time, so that the loop's own instructions do not count. */
-// @ts-ignore: decorator
-@inline
-function stream1<Op extends Unary>(to: usize, a: usize, aStep: usize, end: usize): void {
-  while (to + 64 <= end) {
-    const x0 = v128.load(a);
-    a += aStep;
-    const x1 = v128.load(a);
-    a += aStep;
-    const x2 = v128.load(a);
-    a += aStep;
-    const x3 = v128.load(a);
-    a += aStep;
-    v128.store(to, changetype<Op>(0).apply(x0));
-    v128.store(to, changetype<Op>(0).apply(x1), 16);
-    v128.store(to, changetype<Op>(0).apply(x2), 32);
-    v128.store(to, changetype<Op>(0).apply(x3), 48);
-    to += 64;
-  }
-  map1<Op>(to, a, aStep, end);
-}
-
-// @ts-ignore: decorator
-@inline
-function stream2<Op extends Binary>(to: usize, a: usize, aStep: usize, b: usize, bStep: usize, end: usize): void {
-  while (to + 64 <= end) {
-    const x0 = v128.load(a);
-    const y0 = v128.load(b);
-    a += aStep;
-    b += bStep;
-    const x1 = v128.load(a);
-    const y1 = v128.load(b);
-    a += aStep;
-    b += bStep;
-    const x2 = v128.load(a);
-    const y2 = v128.load(b);
-    a += aStep;
-    b += bStep;
-    const x3 = v128.load(a);
-    const y3 = v128.load(b);
-    a += aStep;
-    b += bStep;
-    v128.store(to, changetype<Op>(0).apply(x0, y0));
-    v128.store(to, changetype<Op>(0).apply(x1, y1), 16);
-    v128.store(to, changetype<Op>(0).apply(x2, y2), 32);
-    v128.store(to, changetype<Op>(0).apply(x3, y3), 48);
-    to += 64;
-  }
-  map2<Op>(to, a, aStep, b, bStep, end);
-}
-
-// @ts-ignore: decorator
-@inline
-function stream3<Op extends Ternary>(
-  to: usize,
-  a: usize,
-  aStep: usize,
-  b: usize,
-  bStep: usize,
-  slots: usize,
-  pc: usize,
-  end: usize,
-): void {
-  const cSlot = slotOf(slots, pc, 4);
-  let c = pointerOf(cSlot);
-  const cStep = stepOf(cSlot);
-  while (to + 32 <= end) {
-    const x0 = v128.load(a);
-    const y0 = v128.load(b);
-    const z0 = v128.load(c);
-    a += aStep;
-    b += bStep;
-    c += cStep;
-    const x1 = v128.load(a);
-    const y1 = v128.load(b);
-    const z1 = v128.load(c);
-    a += aStep;
-    b += bStep;
-    c += cStep;
-    v128.store(to, changetype<Op>(0).apply(x0, y0, z0));
-    v128.store(to, changetype<Op>(0).apply(x1, y1, z1), 16);
-    to += 32;
-  }
-  if (to < end) v128.store(to, changetype<Op>(0).apply(v128.load(a), v128.load(b), v128.load(c)));
-}
-
-// @ts-ignore: decorator
-@inline
-function stream4<Op extends Quaternary>(
-  to: usize,
-  a: usize,
-  aStep: usize,
-  b: usize,
-  bStep: usize,
-  slots: usize,
-  pc: usize,
-  end: usize,
-): void {
-  const cSlot = slotOf(slots, pc, 4);
-  let c = pointerOf(cSlot);
-  const cStep = stepOf(cSlot);
-  const dSlot = slotOf(slots, pc, 5);
-  let d = pointerOf(dSlot);
-  const dStep = stepOf(dSlot);
-  while (to + 32 <= end) {
-    const x0 = v128.load(a);
-    const y0 = v128.load(b);
-    const z0 = v128.load(c);
-    const u0 = v128.load(d);
-    a += aStep;
-    b += bStep;
-    c += cStep;
-    d += dStep;
-    const x1 = v128.load(a);
-    const y1 = v128.load(b);
-    const z1 = v128.load(c);
-    const u1 = v128.load(d);
-    a += aStep;
-    b += bStep;
-    c += cStep;
-    d += dStep;
-    v128.store(to, changetype<Op>(0).apply(x0, y0, z0, u0));
-    v128.store(to, changetype<Op>(0).apply(x1, y1, z1, u1), 16);
-    to += 32;
-  }
-  if (to < end) v128.store(to, changetype<Op>(0).apply(v128.load(a), v128.load(b), v128.load(c), v128.load(d)));
-}
-
-// @ts-ignore: decorator
-@inline
-function map6<Op extends Senary>(
-  to: usize,
-  a: usize,
-  aStep: usize,
-  b: usize,
-  bStep: usize,
-  slots: usize,
-  pc: usize,
-  end: usize,
-): void {
-  const cSlot = slotOf(slots, pc, 4);
-  let c = pointerOf(cSlot);
-  const cStep = stepOf(cSlot);
-  const dSlot = slotOf(slots, pc, 5);
-  let d = pointerOf(dSlot);
-  const dStep = stepOf(dSlot);
-  const eSlot = slotOf(slots, pc, 6);
-  let e = pointerOf(eSlot);
-  const eStep = stepOf(eSlot);
-  const fSlot = slotOf(slots, pc, 7);
-  let f = pointerOf(fSlot);
-  const fStep = stepOf(fSlot);
-  while (to < end) {
-    const x = changetype<Op>(0).apply(
-      v128.load(a),
-      v128.load(b),
-      v128.load(c),
-      v128.load(d),
-      v128.load(e),
-      v128.load(f),
-    );
-    v128.store(to, x);
-    to += 16;
-    a += aStep;
-    b += bStep;
-    c += cStep;
-    d += dStep;
-    e += eStep;
-    f += fStep;
-  }
-}
 
 function iota(to: usize, first: i32, end: usize): void {
   let index = i32x4.add(i32x4.splat(first), i32x4(0, 1, 2, 3));
@@ -372,10 +169,10 @@ function microOp(pc: usize, slots: usize, vectors: i32, first: i32): void {
       stream1<I32ToBool>(to, a, aStep, end);
       break;
     case MicroOp.Exp:
-      map1<Exp>(to, a, aStep, end);
+      mapGuarded<Exp>(to, a, aStep, end);
       break;
     case MicroOp.Log:
-      map1<Log>(to, a, aStep, end);
+      mapGuarded<Log>(to, a, aStep, end);
       break;
     case MicroOp.Expm1:
       map1<Expm1>(to, a, aStep, end);
@@ -396,7 +193,7 @@ function microOp(pc: usize, slots: usize, vectors: i32, first: i32): void {
       map1<Tanh>(to, a, aStep, end);
       break;
     case MicroOp.Sigmoid:
-      map1<Sigmoid>(to, a, aStep, end);
+      mapGuarded<Sigmoid>(to, a, aStep, end);
       break;
     case MicroOp.Erf:
       map1<Erf>(to, a, aStep, end);

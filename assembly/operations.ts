@@ -5,9 +5,9 @@
  * body. (AssemblyScript does not fold a choice by a number passed to an inlined function: it compiles every arm at
  * every use, which took minutes.)
  */
-import { erf, exp, expm1, log, log1p, sigmoid, tanh } from "./math";
+import { erf, exp, expm1, expNormal, log, log1p, logNormal, sigmoid, sigmoidNormal, tanh } from "./math";
 import { geluTanh, geluTanhGradient } from "./math-activation";
-import { ONE, ZERO } from "./math-constants";
+import { floats, ints, ONE, ZERO } from "./math-constants";
 import { fmod, pow } from "./math-pow";
 import { acos, asin, atan, atan2, cos, sin, tan } from "./math-trig";
 import { mulAdd } from "./simd";
@@ -83,15 +83,12 @@ function remainderLanes(x: v128, y: v128): v128 {
 @unmanaged export class I32ToF32 extends Unary { @inline apply(x: v128): v128 { return f32x4.convert_i32x4_s(x); } }
 @unmanaged export class F32ToBool extends Unary { @inline apply(x: v128): v128 { return toBool(f32x4.ne(x, ZERO)); } }
 @unmanaged export class I32ToBool extends Unary { @inline apply(x: v128): v128 { return toBool(i32x4.ne(x, ZERO)); } }
-@unmanaged export class Exp extends Unary { @inline apply(x: v128): v128 { return exp(x); } }
-@unmanaged export class Log extends Unary { @inline apply(x: v128): v128 { return log(x); } }
 @unmanaged export class Expm1 extends Unary { @inline apply(x: v128): v128 { return expm1(x); } }
 @unmanaged export class Log1p extends Unary { @inline apply(x: v128): v128 { return log1p(x); } }
 @unmanaged export class Sin extends Unary { @inline apply(x: v128): v128 { return sin(x); } }
 @unmanaged export class Cos extends Unary { @inline apply(x: v128): v128 { return cos(x); } }
 @unmanaged export class Tan extends Unary { @inline apply(x: v128): v128 { return tan(x); } }
 @unmanaged export class Tanh extends Unary { @inline apply(x: v128): v128 { return tanh(x); } }
-@unmanaged export class Sigmoid extends Unary { @inline apply(x: v128): v128 { return sigmoid(x); } }
 @unmanaged export class Erf extends Unary { @inline apply(x: v128): v128 { return erf(x); } }
 @unmanaged export class Asin extends Unary { @inline apply(x: v128): v128 { return asin(x); } }
 @unmanaged export class Acos extends Unary { @inline apply(x: v128): v128 { return acos(x); } }
@@ -177,4 +174,47 @@ export function divRoot(a: v128, b: v128, c: v128, d: v128): v128 {
 }
 @unmanaged export class DivRootMulAdd extends Senary {
   @inline apply(a: v128, b: v128, c: v128, d: v128, e: v128, f: v128): v128 { return mulAdd(divRoot(a, b, c, d), e, f); }
+}
+
+/** Bits of a float without its sign. */
+const MAGNITUDE = ints(0x7fffffff);
+/** Bits of 87: where e^x and e^-x are normal floats, |x| is no more. */
+const NORMAL_POWER = floats(87);
+
+/** A function that costs less where all that it is applied to is of ordinary size. */
+@unmanaged
+export abstract class Guarded extends Unary {
+  /** What is, as an integer, no more than `greatest` where `applyOrdinary` holds. */
+  abstract key(x: v128): v128;
+  abstract greatest(): v128;
+  /** The bits of `apply`, for ordinary arguments. */
+  abstract applyOrdinary(x: v128): v128;
+}
+
+@unmanaged
+export class Exp extends Guarded {
+  @inline apply(x: v128): v128 { return exp(x); }
+  @inline key(x: v128): v128 { return v128.and(x, MAGNITUDE); }
+  @inline greatest(): v128 { return NORMAL_POWER; }
+  @inline applyOrdinary(x: v128): v128 { return expNormal(x); }
+}
+
+@unmanaged
+export class Sigmoid extends Guarded {
+  @inline apply(x: v128): v128 { return sigmoid(x); }
+  @inline key(x: v128): v128 { return v128.and(x, MAGNITUDE); }
+  @inline greatest(): v128 { return NORMAL_POWER; }
+  @inline applyOrdinary(x: v128): v128 { return sigmoidNormal(x); }
+}
+
+/** Less this, the bits of normal floats above 0 are the least integers, up to `LEAST_TO_GREATEST`; all others follow. */
+const NORMAL_BIAS = ints(0x80800000);
+const LEAST_TO_GREATEST = ints(0xfeffffff);
+
+@unmanaged
+export class Log extends Guarded {
+  @inline apply(x: v128): v128 { return log(x); }
+  @inline key(x: v128): v128 { return i32x4.sub(x, NORMAL_BIAS); }
+  @inline greatest(): v128 { return LEAST_TO_GREATEST; }
+  @inline applyOrdinary(x: v128): v128 { return logNormal(x); }
 }

@@ -175,6 +175,15 @@ describe.each(BUILDS)("vector math on the %s build", (build) => {
     ]);
   });
 
+  test("results do not depend on how many are computed together", () => {
+    const x = Float32Array.from({ length: 100 }, (_, i) => (i % 23 === 22 ? 1e30 : (i + 1) / 8));
+    for (const { op, name } of UNARY) {
+      const all = apply(build, op, [x]).slice();
+      for (const count of [1, 3, 4, 5, 15, 16, 17, 31, 32, 33, 64])
+        expect(apply(build, op, [x.subarray(0, count)]), name).toEqual(all.subarray(0, count));
+    }
+  });
+
   test("a lane does not depend on its neighbours", () => {
     // Functions with a path for rare lanes take it for the whole vector.
     const rare = [1e30, -0, NaN, 1e-40, -200, Infinity];
