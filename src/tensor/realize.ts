@@ -9,7 +9,7 @@ import { TraceError } from "../graph/errors.js";
 import { formatShape } from "../graph/shape.js";
 import { constant, constantPrimitive, dataPrimitive, inputPrimitive } from "../graph/sources.js";
 import { type AnyPrimitive, eager, mode, Node, nodeOf, type Region, type Tensor } from "../graph/tensor.js";
-import { attrsKey, isLeaf, topological } from "../graph/walk.js";
+import { isLeaf, topological } from "../graph/walk.js";
 import { compilePlan } from "../plan/plan.js";
 import { Program, type Runtime } from "../runtime/runtime.js";
 import { runtime } from "./session.js";
@@ -43,61 +43,111 @@ class Interner<T> {
 const primitives = new Interner<AnyPrimitive>();
 const texts = new Interner<string>();
 
-/** Grows to the longest key seen; keys are built in it and copied only into new entries. */
+/** What the next words of a key are, so that keys of different graphs never read the same. */
+const enum Tag {
+  Leaf = -1,
+  Constant = -2,
+  Region = -3,
+  Null = -4,
+  Integer = -5,
+  Float = -6,
+  Text = -7,
+  List = -8,
+  Record = -9,
+  End = -10,
+}
+
+/** Grows to the longest key seen; keys are built in it, without other allocations, and copied only into new entries. */
 let scratch = new Int32Array(1024);
+let length = 0;
+
+function push(word: number): void {
+  if (length === scratch.length) {
+    const longer = new Int32Array(2 * scratch.length);
+    longer.set(scratch);
+    scratch = longer;
+  }
+  scratch[length++] = word;
+}
+
+const float = new Float64Array(1);
+const halves = new Int32Array(float.buffer);
+
+/** Attributes: numbers, texts, booleans, and lists and records of them. */
+function pushAttrs(attrs: unknown): void {
+  if (typeof attrs === "number") {
+    float[0] = attrs;
+    const integer = attrs === (attrs | 0) && !Object.is(attrs, -0);
+    push(integer ? Tag.Integer : Tag.Float);
+    push(integer ? attrs : (halves[0] as number));
+    if (!integer) push(halves[1] as number);
+  } else if (attrs === null) {
+    push(Tag.Null);
+  } else if (Array.isArray(attrs)) {
+    push(Tag.List);
+    push(attrs.length);
+    for (let i = 0; i < attrs.length; i++) pushAttrs(attrs[i]);
+  } else if (typeof attrs === "object") {
+    push(Tag.Record);
+    for (const name in attrs) {
+      push(texts.number(name));
+      pushAttrs(attrs[name as keyof typeof attrs]);
+    }
+    push(Tag.End);
+  } else {
+    // A function among the attributes builds graph, of which this graph is the result, and leaves no trace in a plan.
+    push(Tag.Text);
+    push(texts.number(typeof attrs === "function" ? "" : String(attrs)));
+  }
+}
 
 /**
  * Writes what distinguishes one graph's plan from another's into `scratch`: for each node its operator, attributes and
  * inputs; for leaves shape and dtype, and the number if it is a constant.
- * @returns length of the key
  */
-function buildKey(order: readonly Node[], roots: readonly Node[]): number {
-  let at = 0;
-  const push = (value: number): void => {
-    if (at === scratch.length) {
-      const longer = new Int32Array(2 * scratch.length);
-      longer.set(scratch);
-      scratch = longer;
-    }
-    scratch[at++] = value;
-  };
-  const regions = new Map<Region, number>();
+function buildKey(order: readonly Node[], roots: readonly Node[]): void {
+  length = 0;
+  let regions: Map<Region, number> | null = null;
   for (const node of order) {
-    const constant = node.primitive === (constantPrimitive as AnyPrimitive);
     if (isLeaf(node)) {
-      push(-1);
-      push(texts.number(`${node.dtype}[${node.shape}]${constant ? attrsKey(node.attrs) : ""}`));
+      const constant = node.primitive === (constantPrimitive as AnyPrimitive);
+      push(constant ? Tag.Constant : Tag.Leaf);
+      push(texts.number(node.dtype));
+      push(node.shape.length);
+      for (let i = 0; i < node.shape.length; i++) push(node.shape[i] as number);
+      if (constant) pushAttrs(node.attrs);
     } else {
       push(primitives.number(node.primitive));
-      push(node.attrs === null ? -1 : texts.number(attrsKey(node.attrs)));
-      for (const input of node.inputs) push(input.index);
+      pushAttrs(node.attrs);
+      push(node.inputs.length);
+      for (let i = 0; i < node.inputs.length; i++) push((node.inputs[i] as Node).index);
     }
     if (node.region !== null) {
-      push(-2);
-      for (const region of [node.region, node.holder]) push(region === null ? -1 : regionNumber(region, regions, push));
+      push(Tag.Region);
+      regions ??= new Map();
+      for (const region of [node.region, node.holder]) push(region === null ? -1 : regionNumber(region, regions));
     }
   }
   for (const root of roots) push(root.index);
-  return at;
 }
 
 /** A number for a checkpoint's region, and for those around it, by their first appearance. */
-function regionNumber(region: Region, known: Map<Region, number>, push: (value: number) => void): number {
+function regionNumber(region: Region, known: Map<Region, number>): number {
   const number = known.get(region);
   if (number !== undefined) return number;
-  push(region.parent === null ? -1 : regionNumber(region.parent, known, push));
+  push(region.parent === null ? -1 : regionNumber(region.parent, known));
   known.set(region, known.size);
   return known.size - 1;
 }
 
 /** FNV-1a over the key's words. */
-function hashKey(length: number): number {
+function hashKey(): number {
   let hash = 0x811c9dc5;
   for (let i = 0; i < length; i++) hash = Math.imul(hash ^ (scratch[i] as number), 0x01000193);
   return hash;
 }
 
-function matches(key: Int32Array, length: number): boolean {
+function matches(key: Int32Array): boolean {
   if (key.length !== length) return false;
   for (let i = 0; i < length; i++) if (key[i] !== scratch[i]) return false;
   return true;
@@ -113,11 +163,11 @@ function cacheOf(owner: Runtime): Map<number, Entry[]> {
 }
 
 function find(owner: Runtime, order: readonly Node[], roots: readonly Node[]): Entry {
-  const length = buildKey(order, roots);
-  const hash = hashKey(length);
+  buildKey(order, roots);
+  const hash = hashKey();
   const cache = cacheOf(owner);
   const bucket = cache.get(hash);
-  const known = bucket?.find(({ key }) => matches(key, length));
+  const known = bucket?.find(({ key }) => matches(key));
   if (bucket !== undefined && known !== undefined) {
     // Maps keep insertion order: inserting again makes this the most recently used.
     cache.delete(hash);

@@ -3,6 +3,7 @@ import { inspect } from "node:util";
 import { describe, expect, it } from "vitest";
 import { IndexError, ShapeError } from "../../src/graph/errors.js";
 import { noGrad, type Tensor } from "../../src/graph/tensor.js";
+import { leakyRelu } from "../../src/ops/activation.js";
 import { embedding, gather } from "../../src/ops/indexing.js";
 import { cat } from "../../src/ops/join.js";
 import { full, tensor, zeros } from "../../src/tensor/creation.js";
@@ -75,6 +76,39 @@ describe.each(BUILDS)("eager use on the %s build", (build) => {
     const { arenaBytes } = backendInfo();
     for (let i = 0; i < 100; i++) expect(once()).toBe(first);
     expect(backendInfo().arenaBytes).toBe(arenaBytes);
+  });
+
+  it("tells graphs apart that differ in nothing but attributes, or in how many tensors an operator takes", async () => {
+    await start(build);
+    const x = tensor([
+      [-1.5, 2],
+      [0.5, -3],
+    ]);
+    // In turns, so that the second round finds the plans of the first.
+    for (let round = 0; round < 2; round++) {
+      expect(x.sum(0).toArray()).toEqual([-1, -1]);
+      expect(x.sum(1).toArray()).toEqual([0.5, -2.5]);
+      expect(x.sum([0, 1]).toArray()).toBe(-2);
+      expect(x.sum(1, true).toArray()).toEqual([[0.5], [-2.5]]);
+      expect(leakyRelu(x, 0.5).toArray()).toEqual([
+        [-0.75, 2],
+        [0.5, -1.5],
+      ]);
+      expect(leakyRelu(x, 0).toArray()).toEqual([
+        [-0, 2],
+        [0.5, -0],
+      ]);
+      expect(leakyRelu(x, -0).toArray()).toEqual([
+        [0, 2],
+        [0.5, 0],
+      ]);
+      expect(cat([x, x]).shape).toEqual([4, 2]);
+      expect(cat([x, x, x]).shape).toEqual([6, 2]);
+      expect(cat([x, x], 1).toArray()).toEqual([
+        [-1.5, 2, -1.5, 2],
+        [0.5, -3, 0.5, -3],
+      ]);
+    }
   });
 
   it("takes a number that differs at every call as a value, not as a part of the program", async () => {
