@@ -19,10 +19,14 @@ interface Entry {
   readonly key: Int32Array;
   readonly program: Program;
   readonly leaves: readonly number[];
+  /** When it was last looked up. */
+  used: number;
 }
 
 /** Programs that are kept; the one unused for longest goes first. */
 const MAX_ENTRIES = 256;
+
+let lookups = 0;
 
 const caches = new WeakMap<Runtime, Map<number, Entry[]>>();
 
@@ -168,10 +172,8 @@ function find(owner: Runtime, order: readonly Node[], roots: readonly Node[]): E
   const cache = cacheOf(owner);
   const bucket = cache.get(hash);
   const known = bucket?.find(({ key }) => matches(key));
-  if (bucket !== undefined && known !== undefined) {
-    // Maps keep insertion order: inserting again makes this the most recently used.
-    cache.delete(hash);
-    cache.set(hash, bucket);
+  if (known !== undefined) {
+    known.used = ++lookups;
     return known;
   }
   const key = scratch.slice(0, length);
@@ -179,14 +181,17 @@ function find(owner: Runtime, order: readonly Node[], roots: readonly Node[]): E
   const results = roots.map((root) => copies[root.index] as Node);
   const plan = compilePlan({ results, states: [], stateLeaves: new Map(), updates: [] });
   const leaves = plan.inputs.map(({ node }) => copies.indexOf(node));
-  const entry = { key, program: new Program(owner, plan), leaves };
+  const entry = { key, program: new Program(owner, plan), leaves, used: ++lookups };
   cache.set(hash, [...(bucket ?? []), entry]);
-  if (cache.size > MAX_ENTRIES) {
-    const [oldest, entries] = cache.entries().next().value as [number, Entry[]];
-    cache.delete(oldest);
-    for (const { program } of entries) program.release();
-  }
+  if (cache.size > MAX_ENTRIES) forgetOldest(cache);
   return entry;
+}
+
+function forgetOldest(cache: Map<number, Entry[]>): void {
+  const lastUse = (entries: readonly Entry[]): number => Math.max(...entries.map(({ used }) => used));
+  const [[hash, entries]] = [...cache].sort(([, x], [, y]) => lastUse(x) - lastUse(y)) as [[number, Entry[]]];
+  cache.delete(hash);
+  for (const { program } of entries) program.release();
 }
 
 /** Copies of a graph's nodes that hold no values: a cached plan must not keep alive what its first graph was fed. */
@@ -229,11 +234,14 @@ function settle(node: Node, value: TypedArray): void {
  * what it was when it last was computed: bad data costs the updates that were made from it and nothing else.
  */
 export function realize(nodes: readonly Node[]): void {
-  const pending = [...eager.pending];
-  const roots = new Set([...nodes, ...pending.map(([tensor]) => tensor._node), ...eager.roots]);
-  const { undo } = eager;
-  eager.pending.clear();
-  eager.roots.clear();
+  const { pending, undo } = eager;
+  const roots = new Set(nodes);
+  for (const tensor of pending.keys()) roots.add(tensor._node);
+  for (const root of eager.roots) roots.add(root);
+  // New ones: one that is cleared goes on pointing, in V8, from its old table to its new one. The first table to grow old
+  // would keep alive the tables, and so the graphs, of all later steps, until a full collection.
+  eager.pending = new Map();
+  eager.roots = new Set();
   eager.undo = [];
   eager.nodes = 0;
   const wanted = [...roots].filter((node) => node.value === null && node.storage === null && node.scope === null);
