@@ -1,9 +1,13 @@
 /**
- * Convolution without gathering, for groups with as few output channels as a depthwise layer has. Windows are read
+ * Convolution without gathering, for groups with as few output channels as a depthwise layer has, or as few steps in a
+ * sum as the first layer of a network. Windows are read
  * where they lie, a vector of neighbours at a time, in lines of at least 4 positions whose neighbours are adjacent in
  * the source too. The last vector of a line reaches back over the one before it, so a line needs no tail.
  */
 import { mulAdd } from "./simd";
+
+/** Steps that `sumProducts` takes together. */
+const STEPS = 5;
 
 /** Vectors that cover a line of `width` positions. */
 // @ts-ignore: decorator
@@ -56,49 +60,96 @@ export function sumNeighbours(
   to: usize,
   plane: usize,
 ): void {
-  const end = stepOffsets + ((<usize>steps) << 2);
-  for (let i = 0; i < rows; i++) {
-    const seed = bias === 0 ? f32x4.splat(0) : v128.load32_splat(bias + ((<usize>i) << 2));
-    const weights = a + ((<usize>(i * steps)) << 2) - stepOffsets;
-    for (let v = vectors; v < vectors + ((<usize>count) << 3); v += 32) {
-      const s0 = source + <usize>load<u32>(v);
-      const s1 = source + <usize>load<u32>(v, 8);
-      const s2 = source + <usize>load<u32>(v, 16);
-      const s3 = source + <usize>load<u32>(v, 24);
-      let x0 = seed;
-      let x1 = seed;
-      let x2 = seed;
-      let x3 = seed;
-      for (let k = stepOffsets; k < end; k += 4) {
-        const offset = <usize>load<u32>(k);
-        const w = v128.load32_splat(weights + k);
-        x0 = mulAdd(w, v128.load(s0 + offset), x0);
-        x1 = mulAdd(w, v128.load(s1 + offset), x1);
-        x2 = mulAdd(w, v128.load(s2 + offset), x2);
-        x3 = mulAdd(w, v128.load(s3 + offset), x3);
-      }
-      v128.store(to + <usize>load<u32>(v, 4), x0);
-      v128.store(to + <usize>load<u32>(v, 12), x1);
-      v128.store(to + <usize>load<u32>(v, 20), x2);
-      v128.store(to + <usize>load<u32>(v, 28), x3);
+  const row = (<usize>steps) << 2;
+  for (; rows > 1; rows -= 2) {
+    sumRows(true, steps, a, bias, stepOffsets, count, vectors, source, to, plane);
+    a += row << 1;
+    if (bias !== 0) bias += 8;
+    to += plane << 1;
+  }
+  if (rows > 0) sumRows(false, steps, a, bias, stepOffsets, count, vectors, source, to, plane);
+}
+
+/** One row, or two that read the source once. Inlined, so that a literal `two` makes a loop of its own. */
+// @ts-ignore: decorator
+@inline
+function sumRows(
+  two: bool,
+  steps: i32,
+  a: usize,
+  bias: usize,
+  stepOffsets: usize,
+  count: i32,
+  vectors: usize,
+  source: usize,
+  to: usize,
+  plane: usize,
+): void {
+  const row = (<usize>steps) << 2;
+  const end = stepOffsets + row;
+  const seed0 = bias === 0 ? f32x4.splat(0) : v128.load32_splat(bias);
+  const seed1 = two && bias !== 0 ? v128.load32_splat(bias, 4) : f32x4.splat(0);
+  const weights = a - stepOffsets;
+  for (let v = vectors; v < vectors + ((<usize>count) << 3); v += 32) {
+    const s0 = source + <usize>load<u32>(v);
+    const s1 = source + <usize>load<u32>(v, 8);
+    const s2 = source + <usize>load<u32>(v, 16);
+    const s3 = source + <usize>load<u32>(v, 24);
+    let x0 = seed0;
+    let x1 = seed0;
+    let x2 = seed0;
+    let x3 = seed0;
+    let y0 = seed1;
+    let y1 = seed1;
+    let y2 = seed1;
+    let y3 = seed1;
+    for (let k = stepOffsets; k < end; k += 4) {
+      const offset = <usize>load<u32>(k);
+      const w0 = v128.load32_splat(weights + k);
+      const w1 = two ? v128.load32_splat(weights + k + row) : w0;
+      let s = v128.load(s0 + offset);
+      x0 = mulAdd(w0, s, x0);
+      if (two) y0 = mulAdd(w1, s, y0);
+      s = v128.load(s1 + offset);
+      x1 = mulAdd(w0, s, x1);
+      if (two) y1 = mulAdd(w1, s, y1);
+      s = v128.load(s2 + offset);
+      x2 = mulAdd(w0, s, x2);
+      if (two) y2 = mulAdd(w1, s, y2);
+      s = v128.load(s3 + offset);
+      x3 = mulAdd(w0, s, x3);
+      if (two) y3 = mulAdd(w1, s, y3);
     }
-    to += plane;
+    let at = to + <usize>load<u32>(v, 4);
+    v128.store(at, x0);
+    if (two) v128.store(at + plane, y0);
+    at = to + <usize>load<u32>(v, 12);
+    v128.store(at, x1);
+    if (two) v128.store(at + plane, y1);
+    at = to + <usize>load<u32>(v, 20);
+    v128.store(at, x2);
+    if (two) v128.store(at + plane, y2);
+    at = to + <usize>load<u32>(v, 28);
+    v128.store(at, x3);
+    if (two) v128.store(at + plane, y3);
   }
 }
 
-/** A step of `sumProducts` at one row: what is masked away is 0 in both factors. */
+/** A step of `sumProducts`: what is masked away is 0 in both factors. */
 // @ts-ignore: decorator
 @inline
-function addProduct(at: usize, y: v128, mask: v128, sum: v128): v128 {
-  return mulAdd(y, v128.and(v128.load(at), mask), sum);
+function masked(at: usize, mask: v128): v128 {
+  return v128.and(v128.load(at), mask);
 }
 
 /**
- * For each of `rows` steps k, adds the products of `y` (lines of `width` floats, one after the other) and of what step
- * k meets, position by position in rising order, to the four sums at sums + 16·k: position j of a line to lane j mod 4,
- * but the last width mod 4 positions to the last lanes. Each addition is one `mulAdd`. Reads exactly these elements.
+ * For each of `outputs` planes of y, `plane` bytes apart (lines of `width` floats, one after the other), and each of `rows`
+ * steps k, adds the products of y and of what step k meets, position by position in rising order, to the four sums at
+ * sums + sumsRow · output + 16 · k: position j of a line to lane j mod 4, but the last width mod 4 positions to the last
+ * lanes. Each addition is one `mulAdd`. Reads exactly these elements.
  */
 export function sumProducts(
+  outputs: i32,
   rows: i32,
   stepOffsets: usize,
   lines: i32,
@@ -106,44 +157,104 @@ export function sumProducts(
   width: i32,
   source: usize,
   y: usize,
+  plane: usize,
   sums: usize,
+  sumsRow: usize,
+): void {
+  for (; outputs > 1; outputs -= 2) {
+    sumOutputs(true, rows, stepOffsets, lines, lineOffsets, width, source, y, plane, sums, sumsRow);
+    y += plane << 1;
+    sums += sumsRow << 1;
+  }
+  if (outputs > 0) sumOutputs(false, rows, stepOffsets, lines, lineOffsets, width, source, y, plane, sums, sumsRow);
+}
+
+/** One output, or two that read the source once. Inlined, so that a literal `two` makes a loop of its own. */
+// @ts-ignore: decorator
+@inline
+function sumOutputs(
+  two: bool,
+  rows: i32,
+  stepOffsets: usize,
+  lines: i32,
+  lineOffsets: usize,
+  width: i32,
+  source: usize,
+  y: usize,
+  plane: usize,
+  sums: usize,
+  sumsRow: usize,
 ): void {
   const lineBytes = (<usize>width) << 2;
   const whole = lineBytes & ~15;
   // Lanes of the last vector that no vector before it has counted.
   const rest = i32x4.ge_s(i32x4(0, 1, 2, 3), i32x4.splat(4 - (width & 3)));
-  for (let k = 0; k < rows; k += 4) {
+  for (let k = 0; k < rows; k += STEPS) {
     // Past the last row, it is computed again.
     const left = rows - k;
     const b1: usize = left > 1 ? 1 : 0;
     const b2: usize = left > 2 ? 2 : b1;
     const b3: usize = left > 3 ? 3 : b2;
+    const b4: usize = left > 4 ? 4 : b3;
     const s0 = source + <usize>load<u32>(stepOffsets);
     const s1 = source + <usize>load<u32>(stepOffsets + (b1 << 2));
     const s2 = source + <usize>load<u32>(stepOffsets + (b2 << 2));
     const s3 = source + <usize>load<u32>(stepOffsets + (b3 << 2));
+    const s4 = source + <usize>load<u32>(stepOffsets + (b4 << 2));
+    const second = two ? sums + sumsRow : sums;
     let x0 = v128.load(sums);
     let x1 = v128.load(sums + (b1 << 4));
     let x2 = v128.load(sums + (b2 << 4));
     let x3 = v128.load(sums + (b3 << 4));
+    let x4 = v128.load(sums + (b4 << 4));
+    let z0 = v128.load(second);
+    let z1 = v128.load(second + (b1 << 4));
+    let z2 = v128.load(second + (b2 << 4));
+    let z3 = v128.load(second + (b3 << 4));
+    let z4 = v128.load(second + (b4 << 4));
     let values = y;
     for (let line = 0; line < lines; line++) {
       const offset = <usize>load<u32>(lineOffsets + ((<usize>line) << 2));
       for (let j: usize = 0; j < whole; j += 16) {
         const v = v128.load(values + j);
+        const w = two ? v128.load(values + plane + j) : v;
         const at = offset + j;
-        x0 = mulAdd(v, v128.load(s0 + at), x0);
-        x1 = mulAdd(v, v128.load(s1 + at), x1);
-        x2 = mulAdd(v, v128.load(s2 + at), x2);
-        x3 = mulAdd(v, v128.load(s3 + at), x3);
+        let s = v128.load(s0 + at);
+        x0 = mulAdd(v, s, x0);
+        if (two) z0 = mulAdd(w, s, z0);
+        s = v128.load(s1 + at);
+        x1 = mulAdd(v, s, x1);
+        if (two) z1 = mulAdd(w, s, z1);
+        s = v128.load(s2 + at);
+        x2 = mulAdd(v, s, x2);
+        if (two) z2 = mulAdd(w, s, z2);
+        s = v128.load(s3 + at);
+        x3 = mulAdd(v, s, x3);
+        if (two) z3 = mulAdd(w, s, z3);
+        s = v128.load(s4 + at);
+        x4 = mulAdd(v, s, x4);
+        if (two) z4 = mulAdd(w, s, z4);
       }
       if (whole < lineBytes) {
-        const v = v128.and(v128.load(values + lineBytes - 16), rest);
-        const at = offset + lineBytes - 16;
-        x0 = addProduct(s0 + at, v, rest, x0);
-        x1 = addProduct(s1 + at, v, rest, x1);
-        x2 = addProduct(s2 + at, v, rest, x2);
-        x3 = addProduct(s3 + at, v, rest, x3);
+        const last = lineBytes - 16;
+        const v = masked(values + last, rest);
+        const w = two ? masked(values + plane + last, rest) : v;
+        const at = offset + last;
+        let s = masked(s0 + at, rest);
+        x0 = mulAdd(v, s, x0);
+        if (two) z0 = mulAdd(w, s, z0);
+        s = masked(s1 + at, rest);
+        x1 = mulAdd(v, s, x1);
+        if (two) z1 = mulAdd(w, s, z1);
+        s = masked(s2 + at, rest);
+        x2 = mulAdd(v, s, x2);
+        if (two) z2 = mulAdd(w, s, z2);
+        s = masked(s3 + at, rest);
+        x3 = mulAdd(v, s, x3);
+        if (two) z3 = mulAdd(w, s, z3);
+        s = masked(s4 + at, rest);
+        x4 = mulAdd(v, s, x4);
+        if (two) z4 = mulAdd(w, s, z4);
       }
       values += lineBytes;
     }
@@ -151,7 +262,13 @@ export function sumProducts(
     v128.store(sums + (b1 << 4), x1);
     v128.store(sums + (b2 << 4), x2);
     v128.store(sums + (b3 << 4), x3);
-    stepOffsets += 16;
-    sums += 64;
+    v128.store(sums + (b4 << 4), x4);
+    if (two) v128.store(second, z0);
+    if (two) v128.store(second + (b1 << 4), z1);
+    if (two) v128.store(second + (b2 << 4), z2);
+    if (two) v128.store(second + (b3 << 4), z3);
+    if (two) v128.store(second + (b4 << 4), z4);
+    stepOffsets += STEPS << 2;
+    sums += STEPS << 4;
   }
 }

@@ -1,9 +1,9 @@
 /**
  * The gradient of a convolution's weight: image times output, summed over the batch and all positions. Each element is
- * one sum in rising order of (batch, position); but in groups of at most `ConvBlock.DirectRows` output channels, with
+ * one sum in rising order of (batch, position); but where windows are read where they lie (`readsWhereItLies`), with
  * lines of at least 4 neighbours, it is four such sums that are added in the end (see `sumProducts`).
  */
-import { ConvBlock } from "../src/conv-workspace";
+import { ConvBlock, readsWhereItLies } from "../src/conv-workspace";
 import { ConvField } from "../src/isa";
 import { sumProducts } from "./conv-direct";
 import {
@@ -100,7 +100,7 @@ function sumOverBatch(
 }
 
 /**
- * The same sums for a group with few outputs, each in four parts (see `sumProducts`), to `parts`: 4 floats for each
+ * The same sums for a group with few outputs or few rows, each in four parts (see `sumProducts`), to `parts`: 4 floats for each
  * output of each row.
  */
 function sumDirectly(
@@ -129,11 +129,9 @@ function sumDirectly(
     for (let line = 0; line < lines; line += ConvBlock.Positions) {
       const count = min<i32>(lines - line, ConvBlock.Positions);
       fillPositions(line, count, 1, height, positionStep(pc, 0), 0, positionStep(pc, 1), offsets);
-      for (let i = 0; i < outputs; i++) {
-        const y = gradient + plane * <usize>i + ((<usize>(line * width)) << 2);
-        const to = parts + ((<usize>(i * rows)) << 4);
-        sumProducts(rows, steps + ((<usize>start) << 2), count, offsets, width, source, y, to);
-      }
+      const from = steps + ((<usize>start) << 2);
+      const y = gradient + ((<usize>(line * width)) << 2);
+      sumProducts(outputs, rows, from, count, offsets, width, source, y, plane, parts, (<usize>rows) << 4);
     }
   }
 }
@@ -163,9 +161,10 @@ export function weightGradient(pc: usize, thread: i32, threads: i32): void {
   const padded = steps + wholeVectors(depth);
   const isPadded = paddedPlane(pc) !== sourcePlane(pc);
   const sums = padded + (isPadded ? wholeVectors(channels * paddedPlane(pc)) : 0);
-  const sumsRow = outputs <= ConvBlock.DirectRows ? (<usize>outputs) << 4 : wholeVectors(outputs);
+  const inParts = readsWhereItLies(outputs, depth);
+  const sumsRow = inParts ? (<usize>outputs) << 4 : wholeVectors(outputs);
   const rest = sums + sumsRow * <usize>depth;
-  const direct = outputs <= ConvBlock.DirectRows && positionStep(pc, 2) === 4 && planeSize(pc, 2) >= 4;
+  const direct = inParts && positionStep(pc, 2) === 4 && planeSize(pc, 2) >= 4;
   fillSteps(pc, channels, 0, steps, false);
   if (isPadded) clearPadded(pc, channels, padded);
   while (unit < end) {

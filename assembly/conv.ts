@@ -11,7 +11,7 @@
  * Threads take channels of single planes and need nothing from one another: each gathers for itself. An epilogue runs
  * on a thread's channels of a plane as soon as they are finished.
  */
-import { ConvBlock } from "../src/conv-workspace";
+import { ConvBlock, readsWhereItLies } from "../src/conv-workspace";
 import { ConvField, ConvMode, Flag } from "../src/isa";
 import { fillVectors, sumNeighbours } from "./conv-direct";
 import { fillSeeds } from "./conv-seeds";
@@ -224,10 +224,10 @@ function imageOrOutput(pc: usize, scratch: usize, thread: i32, threads: i32): vo
   const rest = packed + (image ? wholeVectors(rows * depth) : 0);
   let packedGroup = -1;
   if (isPadded) clearPadded(pc, channels, padded);
-  // Lines of neighbours are read where they lie, if there are few channels to share what is gathered.
+  // Lines of neighbours are read where they lie, if gathering them would not pay.
   const width = planeSize(pc, 2);
   const areAdjacent = phaseCount(pc) === 1 && positionStep(pc, 2) === 4 && width >= 4;
-  const isDirect = rows <= ConvBlock.DirectRows && areAdjacent;
+  const isDirect = readsWhereItLies(rows, depth) && areAdjacent;
   let vectors = 0;
   if (isDirect) {
     vectors = fillVectors(planeSize(pc, 0), planeSize(pc, 1), width, positionStep(pc, 0), positionStep(pc, 1), rest);

@@ -17,8 +17,15 @@ export const enum ConvBlock {
   Seed = 24,
   /** Floats between gathered rows. */
   Gap = 16,
-  /** Up to this many output channels in a group, windows are read where they lie: gathering would cost more. */
+  /** Up to this many channels of the computed tensor in a group share what is gathered: reading it twice costs less. */
   DirectRows = 3,
+  /** Up to this many steps of a sum make loading and storing a tile of it cost more. */
+  DirectSteps = 16,
+}
+
+/** Whether lines of neighbours are read where they lie, of `rows` sums of `steps` products. */
+export function readsWhereItLies(rows: number, steps: number): boolean {
+  return rows <= ConvBlock.DirectRows || steps <= ConvBlock.DirectSteps;
 }
 
 /**
@@ -90,7 +97,7 @@ export function convWorkspaceBytes(
   const staged = computesImage && strided ? rows * columns : 0;
   const panels = Math.min(depth, ConvBlock.Depth) * columns;
   // Two offsets for each vector of a plane, which are at most as many as its positions.
-  const vectors = rows <= ConvBlock.DirectRows ? positions + 8 : 0;
+  const vectors = readsWhereItLies(rows, depth) ? positions + 8 : 0;
   const blocks = Math.max(panels + staged, wholeVectors(vectors));
   return wholeLines(commonFloats(channels, taps, positions, padded) + weights + blocks);
 }
@@ -105,7 +112,8 @@ export function convWeightWorkspaceBytes(
 ): number {
   const steps = Math.min(positions, ConvBlock.Depth);
   // One sum for each weight, or four.
-  const sums = channels * taps * (rows <= ConvBlock.DirectRows ? 4 * rows : wholeVectors(rows));
+  const depth = channels * taps;
+  const sums = depth * (readsWhereItLies(rows, depth) ? 4 * rows : wholeVectors(rows));
   const panels = steps * wholeVectors(Math.min(rows, ConvBlock.Channels));
   const gathered = ConvBlock.Rows * (wholeVectors(steps) + ConvBlock.Gap);
   return wholeLines(commonFloats(channels, taps, positions, padded) + sums + panels + gathered);

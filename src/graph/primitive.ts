@@ -162,6 +162,11 @@ export interface Primitive<T, A> {
    * theirs. Null where they do not lie as the output's would.
    */
   joined?(views: readonly Layout[], shape: Shape, attrs: A): Layout | null;
+  /**
+   * The output with zeros where `x`, of its shape, is 0 or below, where that takes less than a pass over the whole output;
+   * else null.
+   */
+  positive?(x: T, inputs: readonly T[], attrs: A): T | null;
   /** Whether float64 followed by one rounding gives the kernel's bits, so that constants may be folded. */
   readonly exact?: boolean;
   /** Floating-point operations. */

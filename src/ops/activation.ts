@@ -3,7 +3,7 @@ import { ArgumentError, ShapeError } from "../graph/errors.js";
 import type { Primitive } from "../graph/primitive.js";
 import { formatShape, normalizeDim } from "../graph/shape.js";
 import { constant } from "../graph/sources.js";
-import { apply, type Tensor } from "../graph/tensor.js";
+import { apply, nodeOf, Tensor } from "../graph/tensor.js";
 import { MicroOp } from "../isa.js";
 import { abs, add, div, ge, gt, le, logicalAnd, lt, maximum, mul, neg, sub, where } from "./arithmetic.js";
 import { toFloat } from "./conversion.js";
@@ -13,12 +13,24 @@ import { erf, exp, expm1, log1p, sigmoid, tanh } from "./unary.js";
 
 // ── Piecewise linear ────────────────────────────────────────────────────────────────────────────────────────────────
 
+/** `g` with zeros where `x` is 0 or below, if what computes `g` has a cheaper way than to select afterwards. */
+function positivePart(g: Tensor, x: Tensor): Tensor | null {
+  const { primitive, inputs, attrs } = nodeOf(g);
+  return (
+    primitive.positive?.(
+      x,
+      inputs.map((node) => new Tensor(node)),
+      attrs,
+    ) ?? null
+  );
+}
+
 /** The second input is 0. The gradient is told from the output, which the next layer needs anyway; NaN passes it on. */
 const reluPrimitive = elementwise({
   name: "relu",
   micro: { f32: MicroOp.Max, i32: MicroOp.MaxI },
   reference: (x, zero) => Math.max(x, zero),
-  vjp: [({ g, out }) => where(le(out, 0), 0, g), null],
+  vjp: [({ g, out }) => positivePart(g, out) ?? where(le(out, 0), 0, g), null],
 });
 
 /** `max(x, 0)`. Its gradient at 0 is 0. */

@@ -123,7 +123,7 @@ export function winogradBlocks(p: ConvProblem, target: ConvTarget): WinogradBloc
 }
 
 /** Fewer channels than this, and transforming tiles takes longer than it saves. */
-const WINOGRAD_CHANNELS = 4;
+const WINOGRAD_CHANNELS = 3;
 
 /** Whether Winograd's algorithm was measured to be faster than gathering windows (`npm run bench -- conv`). */
 export function isWinogradFaster(p: ConvProblem): boolean {

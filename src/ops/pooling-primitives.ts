@@ -4,8 +4,9 @@
  */
 import type { KernelContext, Operand, Primitive, RefArray } from "../graph/primitive.js";
 import { type Shape, sizeOf } from "../graph/shape.js";
-import { apply, type Tensor } from "../graph/tensor.js";
+import { apply, nodeOf, type Tensor } from "../graph/tensor.js";
 import { Flag, Opcode, PoolMode } from "../isa.js";
+import { le, where } from "./arithmetic.js";
 import { batchAsItems } from "./batching.js";
 import { perInput } from "./define.js";
 import { gather } from "./indexing.js";
@@ -202,6 +203,12 @@ const maxGradientPrimitive: Primitive<Tensor, PoolAttrs> = {
       const [image, output] = [context.contiguous(0), context.contiguous(1)];
       emitPool(context, PoolMode.MaxGradient, { output, image, gradient: context.output() });
     },
+  },
+  // A window's largest element is 0 or below where the window's cotangent goes to such an element.
+  positive(x, [image, g], attrs) {
+    if (nodeOf(image as Tensor) !== nodeOf(x)) return null;
+    const pooled = maxPool(x, { ...attrs, size: (g as Tensor).shape.slice(2) });
+    return apply(maxGradientPrimitive, [x, where(le(pooled, 0), 0, g as Tensor)], attrs);
   },
   flops: ([, g]) => sizeOf((g as Tensor).shape),
 };

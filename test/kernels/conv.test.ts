@@ -1,6 +1,6 @@
 /** Convolution against its contract: every element one sum, in a fixed order, of all that meets it. */
 import { describe, expect, test } from "vitest";
-import { ConvBlock } from "../../src/conv-workspace.js";
+import { readsWhereItLies } from "../../src/conv-workspace.js";
 import { ConvMode, Flag, InputKind, MicroOp, Opcode } from "../../src/isa.js";
 import { type ConvTarget, gatherWorkspaceBytes } from "../../src/ops/convolution-lowering.js";
 import { expectShares, lastFloats } from "./shares.js";
@@ -130,10 +130,11 @@ function rounded({ parts: [a, b, c, d] }: Sum): number {
   return Math.fround(Math.fround((a as number) + b) + Math.fround((c as number) + (d as number)));
 }
 
-/** Which part of a weight's sum position `o` goes to: in groups with few outputs there are four, the lanes of a vector. */
+/** Which part of a weight's sum position `o` goes to: in groups with few outputs or few steps there are four, the lanes of a vector. */
 function partOf(p: Problem, o: number): number | null {
   const width = p.output[2];
-  if (p.channels[1] > ConvBlock.DirectRows || p.stride[2] !== 1 || width < 4) return null;
+  if (!readsWhereItLies(p.channels[1], p.channels[0] * product(p.kernel)) || p.stride[2] !== 1 || width < 4)
+    return null;
   const x = o % width;
   return x < width - (width % 4) ? x % 4 : x - (width - 4);
 }

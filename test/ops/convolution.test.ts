@@ -11,12 +11,14 @@ import {
   conv2d,
   convTranspose2d,
   im2col,
+  le,
   matmul,
   maxPool2d,
   mul,
   relu,
   reshape,
   sum,
+  where,
 } from "../../src/ops/index.js";
 import { compilePlan } from "../../src/plan/plan.js";
 import { ones, tensor } from "../../src/tensor/creation.js";
@@ -152,6 +154,27 @@ describe.each(BUILDS)("pooling on the %s build", (build) => {
   it("hands the gradient to the first of equals, and adds up where windows overlap", () => {
     const gradient = grad((input: Tensor) => sum(maxPool2d(input, [1, 2], { stride: 1 })));
     expect(gradient(tensor([[[2, 2, 1, 3]], [[1, 5, 2, 2]]])).toArray()).toEqual([[[1, 1, 0, 1]], [[0, 2, 1, 0]]]);
+  });
+
+  it("hands nothing through a ReLU to what is 0, without a pass over the whole image", () => {
+    const image = tensor([
+      [
+        [1, -5, -2, -3],
+        [-3, 4, -8, 0],
+        [9, 9, Number.NaN, 1],
+      ],
+    ]);
+    const [windows, options] = [2, { stride: 1 }] as const;
+    const through = grad((input: Tensor) => sum(mul(maxPool2d(relu(input), windows, options), numbers(1, 2, 3))));
+    const plain = grad((input: Tensor) => sum(mul(maxPool2d(input, windows, options), numbers(1, 2, 3))));
+    const wanted = where(le(image, 0), 0, plain(relu(image)));
+    expect(through(image).toArray()).toEqual(wanted.toArray());
+
+    const large = numbers(1, 8, 8);
+    const root = nodeOf(grad((input: Tensor) => sum(maxPool2d(relu(input), 2)))(large));
+    const plan = compilePlan({ results: [root], states: [], stateLeaves: new Map(), updates: [] });
+    const chains = plan.steps.filter(({ opcode }) => opcode === Opcode.Elementwise);
+    expect(chains.map(({ nodes }) => nodes.map((node) => node.primitive.name))).toEqual([["relu"], ["le", "where"]]);
   });
 
   it("counts padding in an average, unless told not to", () => {
