@@ -72,7 +72,7 @@ const FUSIONS: readonly MicroOpFusion[] = [
  */
 export function operationsOf(
   nodes: readonly Node[],
-  alone: ReadonlySet<Node>,
+  alone: Nodes,
   fusions: readonly MicroOpFusion[] = FUSIONS,
 ): Operation[] {
   const uses = new Map<Node, number>();
@@ -119,6 +119,9 @@ function withAdamSteps(operations: Operation[]): Operation[] {
   return operations;
 }
 
+/** Some nodes. */
+export type Nodes = Pick<ReadonlySet<Node>, "has">;
+
 /** Gives every value a slot: inputs, then outputs, then as few registers as their lifetimes allow. */
 function assignSlots(
   operations: readonly Operation[],
@@ -145,6 +148,11 @@ function assignSlots(
   return { slots, registers, lastUse };
 }
 
+/** The nodes that are among some or among others. */
+export function either(some: Nodes, others: Nodes): Nodes {
+  return { has: (node) => some.has(node) || others.has(node) };
+}
+
 function inputsOf(operations: readonly Operation[], nodes: readonly Node[]): Node[] {
   const own = new Set(nodes);
   return [...new Set(operations.flatMap(({ operands }) => operands))].filter((x) => !own.has(x));
@@ -159,11 +167,11 @@ function inputsOf(operations: readonly Operation[], nodes: readonly Node[]): Nod
 export function fitsChain(
   nodes: readonly Node[],
   values: ReadonlyMap<Node, PlanOperand>,
-  stored: ReadonlySet<Node>,
-  apart: ReadonlySet<Node>,
+  stored: Nodes,
+  apart: Nodes,
 ): boolean {
   const { shape } = nodes[0] as Node;
-  const operations = operationsOf(nodes, new Set([...stored, ...apart]));
+  const operations = operationsOf(nodes, either(stored, apart));
   const inputNodes = inputsOf(operations, nodes);
   const strided = inputNodes.filter((node) => {
     const operand = values.get(node);
@@ -184,11 +192,11 @@ export function encodeChain(
   nodes: readonly Node[],
   values: ReadonlyMap<Node, PlanOperand>,
   targets: ReadonlyMap<Node, PlanOperand>,
-  apart: ReadonlySet<Node> = new Set(),
+  apart: Nodes = new Set(),
 ): Chain {
   const { shape } = nodes[0] as Node;
   const outputs = [...targets.keys()];
-  const operations = operationsOf(nodes, new Set([...outputs, ...apart]));
+  const operations = operationsOf(nodes, either(targets, apart));
   const inputNodes = inputsOf(operations, nodes);
   const records = new Set(operations.filter(({ op }) => op === MicroOp.RandomBits).flatMap(({ operands }) => operands));
   const inputs = inputNodes.map((node) => describeInput(values.get(node) as PlanOperand, shape, records.has(node)));

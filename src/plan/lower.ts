@@ -6,7 +6,7 @@ import { collapse, expandView, isContiguous, type Layout as View, wholeView } fr
 import { isLeaf } from "../graph/walk.js";
 import { Flag, Layout, Opcode } from "../isa.js";
 import type { Buffer, PlanOperand, Region, Step } from "./buffer.js";
-import { encodeChain, operationsOf } from "./chain.js";
+import { either, encodeChain, operationsOf } from "./chain.js";
 import { originalOf } from "./copy.js";
 import type { Unit } from "./fuse.js";
 
@@ -123,7 +123,7 @@ class Lowerer {
     // A product reads its operands again and again while the chain behind it writes.
     if (unit.head?.inputs.some((x) => slotOf.get(x) === slot)) return false;
     const chain = unit.nodes.filter((member) => member !== unit.head);
-    const alone = unit.apart === undefined ? this.outside : new Set([...this.outside, ...unit.apart]);
+    const alone = unit.apart === undefined ? this.outside : either(this.outside, unit.apart);
     const operations = operationsOf(chain, alone);
     const written = operations.findIndex((operation) => operation.node === node);
     return operations.every(({ operands }, i) =>

@@ -19,7 +19,7 @@ export interface Placement {
 }
 
 /** Comparisons of two extents that climbing may cost: some tens of milliseconds. */
-const CLIMBING_WORK = 2e8;
+export const CLIMBING_WORK = 2e8;
 /** How many of the greedy orders are climbed from. */
 const CLIMBS = 2;
 /** Turns of climbing on the largest graphs. */
@@ -93,9 +93,11 @@ function generator(): () => number {
 
 /**
  * Places extents.
- * @param bound bytes that no placement can go below; the search ends where it is reached
+ * @param bound bytes that no placement can go below
+ * @param enough bytes at which the search ends
+ * @param work comparisons of two extents that climbing may cost: with more, what is found is never worse
  */
-export function search(extents: Extents, bound: number): Placement {
+export function search(extents: Extents, bound: number, enough = bound, work = CLIMBING_WORK): Placement {
   const { bytes } = extents;
   const layer = new Layer(extents);
   let best: Placement = { offsets: new Float64Array(0), total: Number.POSITIVE_INFINITY };
@@ -105,17 +107,20 @@ export function search(extents: Extents, bound: number): Placement {
     const placement = { offsets: offsets.slice(), total };
     starts.push({ order, placement });
     if (total < best.total) best = placement;
-    if (total <= bound) return best;
+    if (total <= enough) return best;
   }
   // What stands above the bound was laid too late: it moves forward in the order, by a random share of its way to the
   // front, now a long and now a short one, and all is laid again (squeaky wheel optimization: Joslin and Clements 1999).
-  const random = generator();
   const position = new Float64Array(bytes.length);
-  const turns = Math.min(TURNS_PER_EXTENT * bytes.length, MIN_TURNS + Math.floor(CLIMBING_WORK / bytes.length ** 2));
+  const turns = Math.min(
+    TURNS_PER_EXTENT * bytes.length,
+    Math.floor(MIN_TURNS * (work / CLIMBING_WORK) + work / bytes.length ** 2),
+  );
   const climbs = starts.sort((a, b) => a.placement.total - b.placement.total).slice(0, CLIMBS);
   for (const { order, placement } of climbs) {
+    const random = generator();
     let current = placement;
-    for (let turn = 0; turn < turns / CLIMBS && best.total > bound; turn++) {
+    for (let turn = 0; turn < turns / CLIMBS && best.total > enough; turn++) {
       const share = 2 ** -(turn % 6);
       order.forEach((i, k) => {
         const above = (current.offsets[i] as number) + (bytes[i] as number) > bound;

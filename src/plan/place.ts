@@ -1,7 +1,7 @@
 /** Placement: offsets for temporaries, so that buffers that are never alive together share memory. */
 import { ArenaError } from "../graph/errors.js";
 import { type Buffer, paddedBytes } from "./buffer.js";
-import { type Extents, search } from "./place-search.js";
+import { CLIMBING_WORK, type Extents, search } from "./place-search.js";
 
 /** A run of buffers that share their memory one after the other, each taking over from the one before. */
 interface Block {
@@ -41,12 +41,16 @@ function extentsOf(blocks: readonly Block[]): Extents {
 
 /**
  * Gives every buffer an offset.
+ * @param enough bytes with which a quick try is content; without, the fewest are searched for
  * @returns bytes of the region that holds them
  * @throws ArenaError where a 32-bit memory cannot hold them
  */
-export function place(buffers: readonly Buffer[]): number {
+export function place(buffers: readonly Buffer[], enough?: number): number {
   const blocks = blocksOf(buffers);
-  const { offsets, total } = search(extentsOf(blocks), liveBytes(buffers));
+  const bound = liveBytes(buffers);
+  const extents = extentsOf(blocks);
+  const { offsets, total } =
+    enough === undefined ? search(extents, bound) : search(extents, bound, enough, CLIMBING_WORK / 20);
   blocks.forEach((block, i) => {
     for (const buffer of block.buffers) buffer.offset = offsets[i] as number;
   });

@@ -74,12 +74,14 @@ export interface Scheduled {
   readonly copies: ReadonlySet<Node>;
 }
 
+/**
+ * Lowers and places a schedule: quickly, if so many bytes will do for temporaries and program together, else in as few
+ * as can be found.
+ */
+export type LayOut = (units: readonly Unit[], targets: Targets, enough?: number) => LaidOut;
+
 /** Rewrites a schedule so that values are computed again instead of being kept. */
-export type Recompute = (
-  units: readonly Unit[],
-  targets: Targets,
-  layOut: (units: readonly Unit[], targets: Targets) => LaidOut,
-) => Scheduled;
+export type Recompute = (units: readonly Unit[], targets: Targets, layOut: LayOut) => Scheduled;
 
 let forCheckpoints: Recompute | null = null;
 
@@ -193,14 +195,15 @@ export function compilePlan(request: Request): Plan {
   const results = roots.slice(0, request.results.length);
   const updates = request.updates.map(({ slot }, i) => ({ slot, node: roots[results.length + i] as Node }));
   const leaves = new Leaves(request.stateLeaves);
-  const layOut = (scheduled: readonly Unit[], targets: Targets): LaidOut => {
+  const layOut: LayOut = (scheduled, targets, enough) => {
     for (const buffer of leaves.inputs.values()) buffer.last = -1;
     const lowered = lower(scheduled, targets, (node) => leaves.operand(node));
     const temporaries = [...leaves.inputs.values(), ...lowered.temporaries];
-    const temporaryBytes = place(temporaries);
     const words = lowered.steps.reduce((sum, step) => sum + step.words.length + 1, 1);
     const poolBytes = 4 * leaves.poolWords().length;
-    return { lowered, temporaries, temporaryBytes, programBytes: programBytes(words, poolBytes) };
+    const program = programBytes(words, poolBytes);
+    const temporaryBytes = enough === undefined ? place(temporaries) : place(temporaries, enough - program);
+    return { lowered, temporaries, temporaryBytes, programBytes: program };
   };
   const plain = schedule(fuse(topological(roots), new Set(roots)), { results, updates }, request.stateLeaves);
   const asItIs: Scheduled = { units: plain, targets: { results, updates }, originals: new Map(), copies: new Set() };

@@ -1,12 +1,12 @@
 /**
  * The search for what to compute again so that a program, placed, fits a budget at the least cost.
  *
- * It is a portfolio of walks with different scores, of the dynamic program where the forward pass is a chain, and then
- * local search from the best. It is bounded by counts and not by
- * a clock, so a plan is the same on every machine.
+ * It is a portfolio of walks with different scores and of the dynamic program where the forward pass is a chain, and
+ * then local search from the best of them. It is bounded by counts and not by a clock, so a plan is the same on every
+ * machine.
  */
 
-import { type Choices, isRoute, type Route, route, SCORES } from "./recompute.js";
+import { type Choices, type DeadEnd, isRoute, type Route, route, SCORES } from "./recompute.js";
 import type { Model } from "./recompute-model.js";
 import { chainOf } from "./recompute-stages.js";
 
@@ -27,9 +27,14 @@ export interface Least {
 const MAX_MOVES = 8;
 /** Stretches over which the local search tries to keep a value after all. */
 const MAX_TRIES = 24;
+/** Values of a program that is small: there whatever could be given up is tried, in so many walks of some ways. */
+const SMALL = 48;
+const SMALL_WAYS = 4;
+const MAX_WALKS = 1000;
 /** Halvings of the interval in which the least limit lies. */
 const HALVINGS = 10;
-
+/** How near to the least limit so far another way must come to be followed: placed, it may take less all the same. */
+const NEAR = 1.5;
 /** Shares of the budget that chains are planned for: what a program needs at once is not known to the byte. */
 const SHARES = [1, 0.8];
 /** How many of the ways to choose are tried with each of them. */
@@ -38,6 +43,12 @@ const CHAIN_WAYS = 2;
 /** Ways to choose, of which no single one is best on every graph. */
 function portfolio(dropAfter: ReadonlyMap<number, number>): Choices[] {
   return [false, true].flatMap((joinOften) => SCORES.map((score) => ({ score, dropAfter, joinOften })));
+}
+
+/** Whether one way leads further than another, or as far for less. */
+function isBetter(a: Route | DeadEnd, b: Route | DeadEnd): boolean {
+  if (isRoute(a)) return !isRoute(b) || a.cost < b.cost;
+  return !isRoute(b) && (a.unit > b.unit || (a.unit === b.unit && a.bytes < b.bytes));
 }
 
 /**
@@ -51,7 +62,8 @@ export function fitBudget<P>(
   dropAfter: ReadonlyMap<number, number>,
   place: (route: Route) => P & { readonly bytes: number },
 ): Fitted<P> | Least {
-  let best: (Fitted<P> & { readonly choices: Choices }) | null = null;
+  let best: (Fitted<P> & { readonly choices: Choices; readonly limit: number }) | null = null;
+  /** Tries a way to choose, with limits that come nearer to what fits. */
   const attempt = (choices: Choices): boolean => {
     let most = budget;
     let fits = false;
@@ -61,7 +73,7 @@ export function fitBudget<P>(
       const placed = place(found);
       const over = placed.bytes - budget;
       if (over <= 0) {
-        best = { route: found, placed, choices };
+        best = { route: found, placed, choices, limit: most };
         fits = true;
         if (-over < budget / 128) return true;
         most -= over;
@@ -70,6 +82,34 @@ export function fitBudget<P>(
     }
     return fits;
   };
+  let tries = MAX_WALKS;
+  /** Gives up one value in place of another, from the best way so far that this was not tried on. */
+  const climb = (choices: Choices, limit: number): void => {
+    const open = [route(model, limit, { ...choices, victims: [] })];
+    const seen = new Set<string>();
+    for (;;) {
+      const from = open.reduce((a, b) => (a !== undefined && !isBetter(b, a) ? a : b), open[0]);
+      if (from === undefined) return;
+      open.splice(open.indexOf(from), 1);
+      for (const [i, { others }] of from.givenUp.entries()) {
+        const before = from.givenUp.slice(0, i).map(({ value }) => value);
+        for (const other of others) {
+          const victims = [...before, other];
+          const key = victims.join();
+          if (seen.has(key)) continue;
+          seen.add(key);
+          if (tries-- <= 0) return;
+          const found = route(model, limit, { ...choices, victims });
+          if (isRoute(found) && (best === null || found.cost < best.route.cost)) {
+            const placed = place(found);
+            if (placed.bytes <= budget) best = { route: found, placed, choices: { ...choices, victims }, limit };
+          }
+          if (!isRoute(found) || best === null || found.cost < 2 * best.route.cost) open.push(found);
+        }
+      }
+    }
+  };
+
   const ways = portfolio(dropAfter);
   for (const choices of ways) attempt(choices);
   const chain = chainOf(model);
@@ -77,6 +117,7 @@ export function fitBudget<P>(
     const spare = chain(share * (budget - model.argumentBytes));
     if (spare !== null) for (const choices of ways.slice(0, CHAIN_WAYS)) attempt({ ...choices, spare });
   }
+  if (model.values.length <= SMALL) for (const choices of ways.slice(0, SMALL_WAYS)) climb(choices, budget);
   const found = best as (Fitted<P> & { readonly choices: Choices }) | null;
   if (found === null) {
     const least = leastOf(model, dropAfter, place);
@@ -107,31 +148,32 @@ function costliest({ values }: Model, { actions }: Route): number[] {
   return [...total.keys()].sort((a, b) => (total.get(b) as number) - (total.get(a) as number) || a - b);
 }
 
-/** The least memory that any of the scores gets by with. */
+/** The least memory that any of the ways to choose gets by with. */
 function leastOf<P>(
   model: Model,
   dropAfter: ReadonlyMap<number, number>,
   place: (route: Route) => P & { readonly bytes: number },
 ): { readonly fitted: Fitted<P> | null; readonly unit: number } {
-  const ways = portfolio(dropAfter);
-  const unlimited = route(model, Number.POSITIVE_INFINITY, ways[0] as Choices);
   let least: ReturnType<typeof leastOf<P>> = { fitted: null, unit: 0 };
-  for (const choices of ways) {
-    let [low, high] = [0, isRoute(unlimited) ? unlimited.peakBytes : 0];
+  let lowest = Number.POSITIVE_INFINITY;
+  for (const choices of portfolio(dropAfter)) {
+    // A way that needs much more than one before is not followed any further.
+    let smallest = route(model, NEAR * lowest, choices);
+    if (!isRoute(smallest)) continue;
+    let [low, high] = [0, smallest.peakBytes];
     let unit = 0;
-    let smallest = unlimited;
     for (let i = 0; i < HALVINGS; i++) {
       const middle = (low + high) / 2;
       const found = route(model, middle, choices);
       if (isRoute(found)) {
-        high = middle;
+        high = found.peakBytes;
         smallest = found;
       } else {
         low = middle;
         unit = found.unit;
       }
     }
-    if (!isRoute(smallest)) continue;
+    lowest = Math.min(lowest, high);
     const placed = place(smallest);
     if (placed.bytes < (least.fitted?.placed.bytes ?? Number.POSITIVE_INFINITY)) {
       least = { fitted: { route: smallest, placed }, unit };

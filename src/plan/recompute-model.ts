@@ -12,6 +12,8 @@ import type { Lowered } from "./lower.js";
 
 /** What reads values: a unit, or the nodes that compute a value again. */
 export interface Host {
+  /** Names it among all hosts. */
+  readonly id: number;
   /** Values that it reads. */
   readonly inputs: readonly number[];
   /** Of these, chains over its own shape that only its chain reads: they can be computed within it. */
@@ -228,12 +230,13 @@ export function modelOf(units: readonly Unit[], lowered: Lowered, argumentBytes:
   // How many of the values of its unit need a node.
   const needs = new Map<Node, number>();
   for (const { clone } of basic) for (const node of clone) needs.set(node, (needs.get(node) ?? 0) + 1);
-  const values = basic.map(({ buffer, node, unit, clone, elementwise }): Value => {
+  const values = basic.map(({ buffer, node, unit, clone, elementwise }, v): Value => {
     const members = new Set(clone);
     const reads = [...new Set(clone.flatMap(({ inputs }) => inputs))].filter((x) => !members.has(x));
     const inputs = valuesRead(reads);
     const own = clone.filter((member) => needs.get(member) === 1);
     return {
+      id: units.length + v,
       node,
       unit,
       bytes: paddedBytes(buffer),
@@ -255,6 +258,7 @@ export function modelOf(units: readonly Unit[], lowered: Lowered, argumentBytes:
   const work = units.map(({ nodes }, i): Work => {
     const inputs = valuesRead(read[i] as Node[]);
     return {
+      id: i,
       inputs,
       joins: joinsOf(nodes, inputs),
       chain: nodes.filter(isElementwise),
@@ -264,6 +268,7 @@ export function modelOf(units: readonly Unit[], lowered: Lowered, argumentBytes:
     };
   });
   const apart = roundedApart(units, stored);
+  const fitting = new Map<string, boolean>();
   const computed = units.filter(({ nodes: [first] }) => first !== undefined && !isLeaf(first));
   return {
     units,
@@ -274,11 +279,16 @@ export function modelOf(units: readonly Unit[], lowered: Lowered, argumentBytes:
     argumentBytes,
     cost: computed.reduce((sum, { nodes }) => sum + costOf(nodes, [], nodes.slice(-1)), 0),
     fits: (hosts, joined, deferred) => {
+      const key = `${hosts.map(({ id }) => id)};${joined};${deferred}`;
+      const known = fitting.get(key);
+      if (known !== undefined) return known;
       const left = new Set(deferred.map((v) => (values[v] as Value).node));
       const memory = hosts.flatMap((host) => host.stored).filter((node) => !left.has(node));
       const inner = joined.flatMap((v) => (values[v] as Value).chain);
       const nodes = inputsFirst([...inner, ...hosts.flatMap(({ chain }) => chain)]);
-      return fitsChain(nodes, lowered.values, new Set(memory), apart);
+      const fits = fitsChain(nodes, lowered.values, new Set(memory), apart);
+      fitting.set(key, fits);
+      return fits;
     },
   };
 }

@@ -5,7 +5,7 @@ import { topological } from "../graph/walk.js";
 import { aligned } from "./buffer.js";
 import type { Unit } from "./fuse.js";
 import type { Targets } from "./lower.js";
-import type { LaidOut, Scheduled } from "./plan.js";
+import type { LaidOut, LayOut, Scheduled } from "./plan.js";
 import { isRoute, type Route, route, SCORES, type Score } from "./recompute.js";
 import { fitBudget } from "./recompute-budget.js";
 import { modelOf, type UnitModel } from "./recompute-model.js";
@@ -64,12 +64,7 @@ function dropsOf(model: UnitModel, { results }: Targets, policy: RecomputePolicy
  * @param layOut lowers and places a schedule
  * @throws ArenaError where the budget is below the least that was found to be possible
  */
-export function recompute(
-  units: readonly Unit[],
-  targets: Targets,
-  wanted: Wanted,
-  layOut: (units: readonly Unit[], targets: Targets) => LaidOut,
-): Scheduled {
+export function recompute(units: readonly Unit[], targets: Targets, wanted: Wanted, layOut: LayOut): Scheduled {
   const asTheyAre = { units, targets, originals: new Map(), copies: new Set<Node>() };
   const { policy, budget } = wanted;
   const marked = units.some(({ nodes }) => nodes.some(({ holder }) => holder !== null));
@@ -96,7 +91,8 @@ export function recompute(
   const fixed = arenaOf({ ...laidOut, temporaryBytes: 0 }, wanted);
   const place = (chosen: Route): { bytes: number } => {
     const scheduled = along(chosen);
-    return { bytes: arenaOf(layOut(scheduled.units, scheduled.targets), wanted) - fixed };
+    const quick = layOut(scheduled.units, scheduled.targets, budget - (wanted.otherBytes ?? 0));
+    return { bytes: arenaOf(quick, wanted) - fixed };
   };
   const fitted = fitBudget(model, budget - fixed, drops, place);
   if ("route" in fitted) return along(fitted.route);

@@ -14,8 +14,18 @@ export type Action =
   | { readonly unit: number; readonly joined: readonly number[]; readonly deferred: readonly number[] }
   | { readonly again: readonly number[]; readonly joined: readonly number[]; readonly gaps: readonly number[] };
 
+/**
+ * A value given up for room, and what could have been in its place, the best first: other values, and below zero, as
+ * {@link EARLY} less its number, a value that is gone and is computed again while what it is made from is there.
+ */
+export interface GivenUp {
+  readonly value: number;
+  readonly others: readonly number[];
+}
+
 /** A way through the schedule. */
 export interface Route {
+  readonly givenUp: readonly GivenUp[];
   readonly actions: readonly Action[];
   /** What computing again costs, as {@link Value.cost}. */
   readonly cost: number;
@@ -24,6 +34,7 @@ export interface Route {
 
 /** Where no way was found. */
 export interface DeadEnd {
+  readonly givenUp: readonly GivenUp[];
   /** The unit that needs more than there is. */
   readonly unit: number;
   /** Bytes that would have to be alive there. */
@@ -50,6 +61,11 @@ export interface Choices {
   readonly dropAfter?: ReadonlyMap<number, number>;
   /** Stretches between two uses of a value over which it is not given up for room: see {@link gapOf}. */
   readonly pinned?: ReadonlySet<number>;
+  /**
+   * For trying all: what is done first for room, one thing after the other, as {@link GivenUp}; behind them the score
+   * decides. That takes long.
+   */
+  readonly victims?: readonly number[];
   /** Values that are given up before others. */
   readonly spare?: Spare | undefined;
   /** Whether a chain is computed within another even where it is needed once more later. */
@@ -61,6 +77,15 @@ const MOST_COST = 3;
 
 /** More than any two scores differ by. */
 const FIRST = 1e100;
+
+/** A walk that makes room more often than this, for each value, only goes round in circles. */
+const MAX_EVENTS = 3;
+
+/** See {@link GivenUp}. */
+const EARLY = -1;
+
+/** How many of the others are named where one value is given up. */
+const MAX_OTHERS = 8;
 
 const MAX_USES = 2 ** 20;
 
@@ -87,10 +112,17 @@ class Walk {
   /** Whether a value that is gone will be computed again, so that it claims its inputs, and by how many each is. */
   private readonly claims: Uint8Array;
   private readonly claimed: Int32Array;
+  /**
+   * What is in memory and nothing waits for. Where all is tried, it stays until room is needed: giving another up may
+   * call for it.
+   */
+  private readonly idle = new Set<number>();
+  private idleBytes = 0;
   /** For each value, when it is needed next: by a unit, or for computing another one again. */
   private readonly needed: Float64Array;
   private readonly again: Float64Array;
   private readonly actions: Action[] = [];
+  private readonly givenUp: GivenUp[] = [];
   private live: number;
   private peak = 0;
   private cost = 0;
@@ -121,9 +153,9 @@ class Walk {
       this.time = unit;
       const failed = this.execute(unit);
       if (failed !== null) return failed;
-      if (this.cost > MOST_COST * model.cost) return { unit, bytes: this.live };
+      if (this.cost > MOST_COST * model.cost) return { givenUp: this.givenUp, unit, bytes: this.live };
     }
-    return { actions: this.actions, cost: this.cost, peakBytes: this.peak };
+    return { givenUp: this.givenUp, actions: this.actions, cost: this.cost, peakBytes: this.peak };
   }
 
   private value(v: number): Value {
@@ -136,13 +168,21 @@ class Walk {
     return (this.nextUse[v] as number) < this.value(v).uses.length || (this.claimed[v] as number) > 0;
   }
 
-  /** Brings into line with a change to `v` what it claims, and frees what nothing waits for any more. */
+  /** Brings into line with a change to `v` what it claims, and what nothing waits for any more. */
   private refresh(changed: number): void {
     const stack = [changed];
     for (let v = stack.pop(); v !== undefined; v = stack.pop()) {
-      const { inputs, kept } = this.value(v);
+      const { inputs, kept, bytes } = this.value(v);
       const wanted = this.isWanted(v);
-      if (this.resident[v] === 1 && !wanted && this.locked[v] === 0 && !kept) this.remove(v);
+      const idle = this.resident[v] === 1 && !wanted && this.locked[v] === 0 && !kept;
+      if (idle && this.choices.victims === undefined) {
+        this.resident[v] = 0;
+        this.live -= bytes;
+      } else if (idle !== this.idle.has(v)) {
+        this.idleBytes += idle ? bytes : -bytes;
+        if (idle) this.idle.add(v);
+        else this.idle.delete(v);
+      }
       const claims = this.resident[v] === 0 && this.ran[v] === 1 && wanted ? 1 : 0;
       if (claims === this.claims[v]) continue;
       this.claims[v] = claims;
@@ -153,13 +193,9 @@ class Walk {
     }
   }
 
-  private remove(v: number): void {
+  private giveUp(v: number): void {
     this.resident[v] = 0;
     this.live -= this.value(v).bytes;
-  }
-
-  private giveUp(v: number): void {
-    this.remove(v);
     this.refresh(v);
   }
 
@@ -217,7 +253,7 @@ class Walk {
       if (deferred.includes(v)) this.refresh(v);
       else this.hold(v);
     }
-    for (const v of takenOver) this.remove(v);
+    for (const v of takenOver) this.giveUp(v);
     this.charge(joined);
     this.actions.push({ unit, joined, deferred });
     this.unlock(reads);
@@ -294,7 +330,7 @@ class Walk {
     this.charge([...joined]);
     for (const v of group) this.cost += this.costOf(v, this.value(v).cost);
     for (const v of group) this.hold(v);
-    for (const v of takenOver) this.remove(v);
+    for (const v of takenOver) this.giveUp(v);
     this.actions.push({ again: group, joined, gaps: group.map((v) => gapOf(v, this.nextUse[v] as number)) });
     this.unlock(reads);
     return null;
@@ -332,41 +368,73 @@ class Walk {
     }
   }
 
+  /** Values that are gone and could be computed again before what they are computed from is given up. */
+  private early(): number[] {
+    return [...this.claims.keys()].filter(
+      (v) => this.claims[v] === 1 && this.locked[v] === 0 && this.value(v).inputs.every((x) => this.resident[x] === 1),
+    );
+  }
+
+  /** Scores the values that could be given up, or left for later. */
+  private score(scores: Map<number, number>, deferrable: readonly number[], deferred: readonly number[]): void {
+    const { values, choices } = this;
+    this.look();
+    const consider = (v: number, cost: number): void => {
+      if (choices.pinned?.has(gapOf(v, this.nextUse[v] as number))) return;
+      const distance = Math.min((this.needed[v] as number) - this.time, values.length);
+      const score = choices.score(this.value(v).bytes, Math.max(1, cost), distance);
+      const first = choices.spare?.(v, this.time, this.needed[v] as number) === true ? FIRST : 1;
+      // What is needed at once stays.
+      if (score > 0) scores.set(v, score * first);
+    };
+    for (let v = 0; v < values.length; v++) {
+      if (this.resident[v] === 0 || this.locked[v] !== 0 || (values[v] as Value).kept) continue;
+      consider(v, this.again[v] as number);
+    }
+    for (const v of deferrable) {
+      if (!deferred.includes(v)) consider(v, (this.again[v] as number) - this.value(v).ownCost);
+    }
+  }
+
   /**
    * Gives values up until so many bytes more may be alive.
    * @param deferrable values among these bytes that may be left for later
    * @returns of these, the ones that are
    */
   private makeRoom(bytes: number, deferrable: readonly number[]): number[] | DeadEnd {
-    const { values, choices } = this;
+    const { choices } = this;
     const deferred: number[] = [];
+    const freed: number[] = [];
     let more = bytes;
     while (this.live + more > this.limit) {
-      this.look();
-      let best = -1;
-      let most = 0;
-      const consider = (v: number, cost: number): void => {
-        if (choices.pinned?.has(gapOf(v, this.nextUse[v] as number))) return;
-        const distance = Math.min((this.needed[v] as number) - this.time, values.length);
-        const score = choices.score(this.value(v).bytes, Math.max(1, cost), distance);
-        const first = choices.spare?.(v, this.time, this.needed[v] as number) === true ? FIRST : 1;
-        if (score * first > most) [best, most] = [v, score * first];
-      };
-      for (let v = 0; v < values.length; v++) {
-        if (this.resident[v] === 0 || this.locked[v] !== 0 || (values[v] as Value).kept) continue;
-        consider(v, this.again[v] as number);
+      const scores = new Map<number, number>();
+      this.score(scores, deferrable, deferred);
+      for (const v of this.idle) scores.set(v, FIRST * FIRST * (this.value(v).bytes / this.value(v).cost));
+      const thrashing = choices.victims !== undefined && this.givenUp.length > MAX_EVENTS * this.values.length;
+      if (scores.size === 0 || thrashing) return { givenUp: this.givenUp, unit: this.time, bytes: this.live + more };
+      const ranked = [...scores.keys()].sort((a, b) => (scores.get(b) as number) - (scores.get(a) as number) || a - b);
+      const forced = choices.victims?.[this.givenUp.length] ?? (ranked[0] as number);
+      const early = choices.victims === undefined ? [] : this.early();
+      const others = [...ranked, ...early.map((v) => EARLY - v)];
+      const best = others.includes(forced) ? forced : (ranked[0] as number);
+      this.givenUp.push({ value: best, others: others.filter((v) => v !== best).slice(0, MAX_OTHERS) });
+      if (best <= EARLY) {
+        const failed = this.fetch([EARLY - best]);
+        if (failed !== null) return failed;
+        continue;
       }
-      for (const v of deferrable) {
-        if (!deferred.includes(v)) consider(v, (this.again[v] as number) - this.value(v).ownCost);
-      }
-      if (best === -1) return { unit: this.time, bytes: this.live + more };
+      if (this.idle.has(best)) freed.push(best);
       if (this.resident[best] === 1) this.giveUp(best);
       else {
         deferred.push(best);
         more -= this.value(best).bytes;
       }
     }
-    this.peak = Math.max(this.peak, this.live + more);
+    // What nothing waited for went first, but may be called for now, and the last value to go may have left room for it.
+    for (const v of freed.sort((a, b) => (this.claimed[b] as number) - (this.claimed[a] as number))) {
+      if (this.resident[v] === 0 && this.live + more + this.value(v).bytes <= this.limit) this.hold(v);
+    }
+    this.peak = Math.max(this.peak, this.live - this.idleBytes + more);
     return deferred;
   }
 }
