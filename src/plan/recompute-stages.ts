@@ -90,6 +90,7 @@ export function chainOf(model: Model): (bytes: number) => Spare | null {
   });
 
   return (bytes) => {
+    if (bytes <= 0) return null;
     const table = solveChain(stages, bytes, bytes / AMOUNTS);
     if (table.cost(count, bytes) === Number.POSITIVE_INFINITY) return null;
     // For each stage, the values that are held as it is gone back through.

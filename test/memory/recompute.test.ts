@@ -163,6 +163,11 @@ describe.each(BUILDS)("a memory budget on the %s build", (build) => {
     expect(enough.step.memory(enough.x).arenaBytes).toBeLessThanOrEqual(Number(least));
   });
 
+  it.each([1, "110KB"])("says the same where not even the states and arguments fit: %s", (memoryBudget) => {
+    const { step, x } = makeStep(plainly, { memoryBudget });
+    expect(() => step(x)).toThrow(/least found for this function is \d+/);
+  });
+
   it.each(["much", "0MB", "12 parsecs", -1])("cannot be %s", (memoryBudget) => {
     expect(() => compile((x: Tensor) => x, { memoryBudget })).toThrow(ArgumentError);
   });
