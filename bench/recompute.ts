@@ -58,7 +58,7 @@ function row(graph: TrainingGraph, share: number, least: number, whole: MemoryRe
     "placed / bound": ratio.toFixed(4),
     "flops again": `${(100 * again).toFixed(1)} %`,
     "plan, ms": performance.now() - started,
-    "": missed ? `MISSED: at most ${100 * (limit?.most ?? 1)} %, ${MOST_RATIO}` : "",
+    "": missed ? `MISSED: at most ${Math.round(100 * (limit?.most ?? 1))} %, ${MOST_RATIO}` : "",
   };
 }
 

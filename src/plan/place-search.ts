@@ -20,6 +20,8 @@ export interface Placement {
 
 /** Comparisons of two extents that climbing may cost: some tens of milliseconds. */
 export const CLIMBING_WORK = 2e8;
+/** After so many turns the best order so far is gone back to, unless the last is as good. */
+const TURNS_ASTRAY = 16;
 /** How many of the greedy orders are climbed from. */
 const CLIMBS = 2;
 /** Turns of climbing on the largest graphs. */
@@ -120,7 +122,8 @@ export function search(extents: Extents, bound: number, enough = bound, work = C
   for (const { order, placement } of climbs) {
     const random = generator();
     let current = placement;
-    for (let turn = 0; turn < turns / CLIMBS && best.total > enough; turn++) {
+    let [least, leastOrder] = [placement.total, order.slice()];
+    for (let turn = 1; turn <= turns / CLIMBS && best.total > enough; turn++) {
       const share = 2 ** -(turn % 6);
       order.forEach((i, k) => {
         const above = (current.offsets[i] as number) + (bytes[i] as number) > bound;
@@ -129,6 +132,8 @@ export function search(extents: Extents, bound: number, enough = bound, work = C
       order.sort((a, b) => (position[a] as number) - (position[b] as number));
       const { offsets, total } = layer.lay(order);
       current = { offsets, total };
+      if (total <= least) [least, leastOrder] = [total, order.slice()];
+      else if (turn % TURNS_ASTRAY === 0) order.set(leastOrder);
       if (total < best.total) best = { offsets: offsets.slice(), total };
     }
   }
