@@ -12,10 +12,11 @@
  * other elements, nor the number of threads. No product is skipped: 0·∞ gives NaN. Nothing is read outside A, B, bias
  * (exactly their elements) and nothing is written outside C and the thread's own workspace. C overlaps no input.
  */
-import { GemmBlock, gemmTransposes, gemmWorkspaceBytes } from "../src/gemm-workspace";
+import { GemmBlock, gemmColumns, gemmTransposes, gemmWorkspaceBytes } from "../src/gemm-workspace";
 import { Flag, GemmField } from "../src/isa";
 import { elementwiseRange } from "./elementwise";
 import { evenDepth, lastPanel, multiplyBlock, packPanels, unitsOf } from "./gemm-block";
+import { sumRows, sweepRows } from "./gemm-narrow";
 import { clear, pack } from "./gemm-pack";
 import { address, flagsOf, lengthOf, shareStart, word } from "./word";
 
@@ -27,6 +28,8 @@ const COLUMN_UNIT = 16;
 const DIRECT_ROWS = 8;
 /** Up to this many elements, an operand stays in L1 whatever its strides are. */
 const DIRECT_ELEMENTS = 2048;
+/** Up to this many rows, sums along B's columns are transposed in registers, if those are adjacent elements. */
+const SUMMED_ROWS = 4;
 /** Steps of k at a time where a larger B is read where it lies: as many rows as the processor prefetches side by side. */
 const DIRECT_DEPTH = 32;
 
@@ -61,6 +64,41 @@ function addBias(rows: i32, columns: i32, bias: usize, c: usize, cRow: usize): v
     }
     c += cRow;
   }
+}
+
+/**
+ * Computes a product that waits for memory without packing anything, or returns false where it is none. `seed` is where
+ * C's elements start: a row for all, of equal elements if `seedColumn` is 0, or C itself.
+ */
+function multiplyNarrow(
+  M: i32,
+  N: i32,
+  K: i32,
+  a: usize,
+  aRow: usize,
+  aColumn: usize,
+  b: usize,
+  bRow: usize,
+  bColumn: usize,
+  seed: usize,
+  seedColumn: usize,
+  c: usize,
+  cRow: usize,
+  sums: usize,
+): bool {
+  if (K === 0) return false;
+  if (bColumn === 4 && (M === 1 || (K === 1 && N >= 16))) {
+    sweepRows(M, N, K, a, aRow, aColumn, b, bRow, seed, seed === c ? cRow : 0, seedColumn, c, cRow);
+    return true;
+  }
+  const sumsOfB = bRow === 4 && M <= SUMMED_ROWS && N >= 16;
+  if (!sumsOfB && !(aColumn === 4 && N === 1 && M >= 16)) return false;
+  if (seed !== c) {
+    for (let i = 0; i < M; i++) pack(1, N, seed, 0, seedColumn, c + cRow * <usize>i, 0);
+  }
+  if (sumsOfB) sumRows(N, M, K, b, bColumn, a, aColumn, aRow, c, 4, cRow, sums);
+  else sumRows(M, 1, K, a, aRow, b, bRow, bColumn, c, cRow, 4, sums);
+  return true;
 }
 
 /** Rows `rowStart … rowEnd` and columns `columnStart … columnEnd` of one product. */
@@ -104,6 +142,19 @@ function multiplyPlain(
     M = 1;
   }
 
+  const firstSeed = accumulate ? c : bias !== 0 ? bias : workspace;
+  const firstColumn: usize = accumulate || bias !== 0 ? 4 : 0;
+  clear(workspace, GemmBlock.Seed << 2);
+  const sums = workspace + (GemmBlock.Seed << 2);
+  if (multiplyNarrow(M, N, K, a, aRow, aColumn, b, bRow, bColumn, firstSeed, firstColumn, c, cRow, sums)) {
+    if ((flagsOf(pc) & Flag.Epilogue) !== 0) {
+      const rowElements = word(pc, GemmField.N);
+      const start = (index * word(pc, GemmField.M) + rowStart) * rowElements + columnStart;
+      finish(pc + lengthOf(pc), scratch, start, M, N, rowElements);
+    }
+    return;
+  }
+
   const directA = aColumn === 4 || M * K <= DIRECT_ELEMENTS;
   const smallB = N * K <= DIRECT_ELEMENTS;
   const directB = bColumn === 4 && (M <= DIRECT_ROWS || smallB);
@@ -113,10 +164,10 @@ function multiplyPlain(
   const tile = workspace + (GemmBlock.Seed << 2);
   const packedA = tile + (((<usize>blockRows) * GemmBlock.Seed) << 2);
   const packedB = packedA + <usize>blockRows * packedRow;
-  clear(workspace, GemmBlock.Seed << 2);
 
-  for (let j = 0; j < N; j += GemmBlock.Columns) {
-    const columns = min<i32>(N - j, GemmBlock.Columns);
+  const blockColumns = <i32>gemmColumns(blockDepth);
+  for (let j = 0; j < N; j += blockColumns) {
+    const columns = min(N - j, blockColumns);
     const cj = c + ((<usize>j) << 2);
     let k = 0;
     do {

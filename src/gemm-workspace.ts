@@ -7,14 +7,19 @@
 export const enum GemmBlock {
   /** Rows of A: Rows × Depth floats (32 KiB) are read once for every panel of B. */
   Rows = 32,
-  /** Columns of B: Depth × Columns packed floats (512 KiB) stay in L2. */
+  /** Columns of B: Depth × Columns packed floats (512 KiB) stay in L2. Blocks of less depth are as much wider. */
   Columns = 512,
-  /** Steps of k between loading and storing a tile of C: a panel of Depth × 16 floats (16 KiB) stays in L1. */
+  /** Steps of k between loading and storing a tile of C: a panel of Depth × 24 floats (24 KiB) stays in L1. */
   Depth = 256,
   /** Zeros at the start of a thread's workspace, the widest panel's row: where its sums start without bias. */
   Seed = 24,
   /** Between packed rows of A: rows a power of two apart would all fall into the same few sets of the L1 cache. */
   Gap = 16,
+}
+
+/** Columns of a block of B of `depth` steps. */
+export function gemmColumns(depth: number): number {
+  return GemmBlock.Columns * Math.max(1, Math.floor(GemmBlock.Depth / Math.max(depth, 64)));
 }
 
 /**
@@ -31,8 +36,8 @@ export function gemmTransposes(m: number, n: number, k: number): boolean {
  */
 export function gemmWorkspaceBytes(m: number, n: number, k: number): number {
   const rows = Math.ceil(Math.min(m, GemmBlock.Rows) / 4) * 4;
-  const columns = Math.ceil(Math.min(n, GemmBlock.Columns) / 4) * 4;
   const depth = Math.min(k, GemmBlock.Depth);
+  const columns = Math.ceil(Math.min(n, gemmColumns(depth)) / 4) * 4;
   const floats = GemmBlock.Seed * rows + (depth + GemmBlock.Gap) * rows + depth * columns;
   const transposed = gemmTransposes(m, n, k) ? Math.ceil(m / 4) * 4 * (GemmBlock.Rows + k) : 0;
   return Math.ceil((4 * (GemmBlock.Seed + Math.max(floats, transposed))) / 64) * 64;

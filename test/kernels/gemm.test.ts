@@ -206,6 +206,7 @@ describe.each(BUILDS)("gemm (%s)", (build) => {
 
     test("is right over several blocks in every direction", () => {
       expectRight(build, problem(131, 519, 261, { ...transposed(131, 519, 261, aT, bT), bias: true }));
+      expectRight(build, problem(37, 2061, 20, { ...transposed(37, 2061, 20, aT, bT), doubled: true }));
     });
   });
 
@@ -248,6 +249,30 @@ describe.each(BUILDS)("gemm (%s)", (build) => {
       const batch = [{ size: 3, a: m * k, b: 0, c: m * n }];
       expectRight(build, problem(m, n, k, { ...weight, batch, doubled: true, threads: 4 }));
       expectRight(build, problem(m, n, k, { ...weight, a: { row: 1, column: m }, bias: true }));
+    }
+  });
+
+  test("with very few rows, columns or steps follows the same order, wherever its sums start", () => {
+    for (const [m, n, k] of [
+      [1, 77, 37],
+      [2, 2051, 9],
+      [3, 40, 30],
+      [4, 70, 19],
+      [50, 1, 23],
+      [39, 3, 41],
+      [21, 2061, 3],
+      [33, 45, 1],
+    ] as const) {
+      for (const { aT, bT } of TRANSPOSES) {
+        const layout = transposed(m, n, k, aT, bT);
+        const batch = [{ size: 2, a: m * k, b: k * n, c: m * n }];
+        expectRight(build, problem(m, n, k, { ...layout, threads: 2, doubled: true }));
+        expectRight(build, problem(m, n, k, { ...layout, bias: true, batch }));
+        expectRight(build, problem(m, n, k, { ...layout, accumulate: true, cRow: n + 3 }));
+        const once = solve(build, problem(m, n, k, layout));
+        const again = solve(build, problem(m, n, k, { ...layout, threads: 3 }));
+        expect(again.c, `${m}×${n}×${k} on 3 threads`).toEqual(once.c);
+      }
     }
   });
 
