@@ -81,44 +81,132 @@ function highPair(lanes: v128): v128 {
   return v128.shuffle<i64>(lanes, lanes, 1, 1);
 }
 
+/** Longest run of which four outputs are folded together: longer ones are worth a loop of their own. */
+const FEW: i32 = 64;
+
 /** Folds `count` outputs, their inputs `stride` bytes apart, whose innermost reduced dimension is adjacent in memory. */
-export function reduceRuns(pc: usize, reduced: usize, input: usize, stride: usize, out: usize, count: i32): void {
+export function reduceRuns(
+  pc: usize,
+  scratch: usize,
+  reduced: usize,
+  input: usize,
+  stride: usize,
+  out: usize,
+  count: i32,
+): void {
   const op = word(pc, ReduceField.Operation);
   const rank = word(pc, ReduceField.ReducedRank);
   const length = innerSize(reduced, rank);
   const runs = outerCount(reduced, rank, word(pc, ReduceField.ReducedCount));
+  let done = 0;
+  if (runs === 1 && length <= FEW) {
+    done = count & ~3;
+    foldShortRuns(op, scratch, input, stride, length, out, done);
+  }
+  for (; done < count; done++) {
+    foldRuns(op, reduced, rank, runs, length, input + <usize>done * stride, out + (<usize>done << 2));
+  }
+}
+
+/** Folds one output. */
+function foldRuns(op: i32, reduced: usize, rank: i32, runs: i32, length: i32, input: usize, out: usize): void {
   const isSum = op == ReduceOp.SumF32;
   const chunk = isSum ? SUM_CHUNK : i32.MAX_VALUE;
   const neutral = identity(op);
-  for (const end = out + (<usize>count << 2); out < end; out += 4) {
-    let lanes = neutral;
-    let total = f64x2.splat(0);
-    let room = chunk;
-    for (let run = 0; run < runs; run++) {
-      let at = input + offsetOf(reduced, rank - 1, run);
-      let left = length;
-      while (left > 0) {
-        const part = min(left, room);
-        lanes = foldRun(op, lanes, at, part);
-        at += <usize>part << 2;
-        left -= part;
-        room -= part;
-        if (room == 0) {
-          if (isSum) {
-            total = f64x2.add(total, widePairs(lanes));
-            lanes = neutral;
-          }
-          room = chunk;
+  let lanes = neutral;
+  let total = f64x2.splat(0);
+  let room = chunk;
+  for (let run = 0; run < runs; run++) {
+    let at = input + offsetOf(reduced, rank - 1, run);
+    let left = length;
+    while (left > 0) {
+      const part = min(left, room);
+      lanes = foldRun(op, lanes, at, part);
+      at += <usize>part << 2;
+      left -= part;
+      room -= part;
+      if (room == 0) {
+        if (isSum) {
+          total = f64x2.add(total, widePairs(lanes));
+          lanes = neutral;
         }
+        room = chunk;
       }
     }
-    if (isSum) {
-      total = f64x2.add(total, widePairs(lanes));
-      store<f32>(out, <f32>(f64x2.extract_lane(total, 0) + f64x2.extract_lane(total, 1)));
-    } else {
-      v128.store_lane<u32>(out, fold(op, lanes), 0);
+  }
+  if (isSum) {
+    total = f64x2.add(total, widePairs(lanes));
+    store<f32>(out, <f32>(f64x2.extract_lane(total, 0) + f64x2.extract_lane(total, 1)));
+  } else {
+    v128.store_lane<u32>(out, fold(op, lanes), 0);
+  }
+}
+
+/** As `foldRuns`, with the same bits, for a multiple of four outputs of one short run each. */
+function foldShortRuns(op: i32, scratch: usize, input: usize, stride: usize, length: i32, out: usize, count: i32): void {
+  switch (op) {
+    case ReduceOp.SumF32:
+      return foldShortRunsBy(ReduceOp.SumF32, scratch, input, stride, length, out, count);
+    case ReduceOp.ProdF32:
+      return foldShortRunsBy(ReduceOp.ProdF32, scratch, input, stride, length, out, count);
+    case ReduceOp.MaxF32:
+      return foldShortRunsBy(ReduceOp.MaxF32, scratch, input, stride, length, out, count);
+    case ReduceOp.MinF32:
+      return foldShortRunsBy(ReduceOp.MinF32, scratch, input, stride, length, out, count);
+    case ReduceOp.SumI32:
+      return foldShortRunsBy(ReduceOp.SumI32, scratch, input, stride, length, out, count);
+    case ReduceOp.ProdI32:
+      return foldShortRunsBy(ReduceOp.ProdI32, scratch, input, stride, length, out, count);
+    case ReduceOp.MaxI32:
+      return foldShortRunsBy(ReduceOp.MaxI32, scratch, input, stride, length, out, count);
+    default:
+      return foldShortRunsBy(ReduceOp.MinI32, scratch, input, stride, length, out, count);
+  }
+}
+
+/** The lanes of four outputs are transposed, so that what folds them across is done for all four at once. */
+// @ts-ignore: decorator
+@inline
+function foldShortRunsBy(
+  op: i32,
+  scratch: usize,
+  input: usize,
+  stride: usize,
+  length: i32,
+  out: usize,
+  count: i32,
+): void {
+  const neutral = identity(op);
+  for (const end = out + (<usize>count << 2); out < end; out += 16) {
+    for (let row: usize = 0; row < 64; row += 16) {
+      v128.store(scratch + row, foldRunBy(op, neutral, input, length));
+      input += stride;
     }
-    input += stride;
+    const a = v128.load(scratch);
+    const b = v128.load(scratch, 16);
+    const c = v128.load(scratch, 32);
+    const d = v128.load(scratch, 48);
+    const ab = v128.shuffle<i32>(a, b, 0, 4, 1, 5);
+    const ab2 = v128.shuffle<i32>(a, b, 2, 6, 3, 7);
+    const cd = v128.shuffle<i32>(c, d, 0, 4, 1, 5);
+    const cd2 = v128.shuffle<i32>(c, d, 2, 6, 3, 7);
+    const lane0 = v128.shuffle<i64>(ab, cd, 0, 2);
+    const lane1 = v128.shuffle<i64>(ab, cd, 1, 3);
+    const lane2 = v128.shuffle<i64>(ab2, cd2, 0, 2);
+    const lane3 = v128.shuffle<i64>(ab2, cd2, 1, 3);
+    if (op == ReduceOp.SumF32) {
+      const low = f64x2.add(
+        f64x2.add(f64x2.promote_low_f32x4(lane0), f64x2.promote_low_f32x4(lane2)),
+        f64x2.add(f64x2.promote_low_f32x4(lane1), f64x2.promote_low_f32x4(lane3)),
+      );
+      const high = f64x2.add(
+        f64x2.add(f64x2.promote_low_f32x4(highPair(lane0)), f64x2.promote_low_f32x4(highPair(lane2))),
+        f64x2.add(f64x2.promote_low_f32x4(highPair(lane1)), f64x2.promote_low_f32x4(highPair(lane3))),
+      );
+      v128.store(out, v128.shuffle<i64>(f32x4.demote_f64x2_zero(low), f32x4.demote_f64x2_zero(high), 0, 2));
+    } else {
+      v128.store(out, combine(op, combine(op, lane0, lane2), combine(op, lane1, lane3)));
+    }
   }
 }
 

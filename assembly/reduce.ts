@@ -55,7 +55,7 @@ export function reduce(pc: usize, scratch: usize, thread: i32, threads: i32): vo
     const out = address(pc, ReduceField.Out) + (<usize>(row * columns + first) << 2);
     if (isArg && runs) argRuns(pc, reduced, input, columnStride, out, count);
     else if (isArg) argColumns(pc, scratch, reduced, input, columnStride, out, count);
-    else if (runs) reduceRuns(pc, reduced, input, columnStride, out, count);
+    else if (runs) reduceRuns(pc, scratch, reduced, input, columnStride, out, count);
     else reduceColumns(pc, scratch, reduced, input, columnStride, out, count);
     at = stop;
   }

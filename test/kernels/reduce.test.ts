@@ -259,6 +259,21 @@ describe.each(BUILDS)("reduce, %s build", (build) => {
       }
     });
 
+    it("gives a short row the same bits alone and among others", () => {
+      for (const length of [8, 9, 10, 11, 15, 31, 32, 33, 63, 64, 65]) {
+        const next = random(length);
+        const values = Array.from({ length: 11 * length }, () => sample(operation, next));
+        const [row, column] = contiguous(11, length) as [Dim, Dim];
+        const { groups, out } = reduceOn(build, operation, [row], [column], (i) => values[i] as number, 2);
+        expectReduced(operation, groups, out);
+        const alone = groups.map((_, r) => {
+          const value = (i: number) => values[r * length + i] as number;
+          return reduceOn(build, operation, [{ size: 1, stride: length }], [column], value).out[0];
+        });
+        expect([...out]).toEqual(alone);
+      }
+    });
+
     it("agrees with the reference on any view", () => {
       const dim = fc.record({ size: fc.integer({ min: 0, max: 9 }), stride: fc.integer({ min: -20, max: 20 }) });
       const dims = fc.array(dim, { maxLength: 3 });
