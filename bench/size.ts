@@ -3,6 +3,7 @@
  * build of the kernels, all gzipped; measured on the compiled library, so run `npm run build` first.
  */
 import { readFileSync } from "node:fs";
+import { resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { gzipSync } from "node:zlib";
 import { build } from "esbuild";
@@ -14,8 +15,9 @@ const WASM_BUDGET = 60_000;
 
 const here = (path: string): string => fileURLToPath(new URL(path, import.meta.url));
 
+/** The bundle of `source`, without what it loads only on request. */
 async function bundled(source: string): Promise<Uint8Array> {
-  const { outputFiles } = await build({
+  const { outputFiles, metafile } = await build({
     stdin: { contents: source, resolveDir: here("."), sourcefile: "entry.js" },
     bundle: true,
     minify: true,
@@ -23,8 +25,20 @@ async function bundled(source: string): Promise<Uint8Array> {
     target: "es2022",
     external: ["node:*"],
     write: false,
+    splitting: true,
+    metafile: true,
+    outdir: here("."),
   });
-  return (outputFiles[0] as (typeof outputFiles)[number]).contents;
+  // What is loaded on request is an entry point of its own.
+  const { outputs } = metafile;
+  const wanted = new Set(Object.keys(outputs).filter((path) => outputs[path]?.entryPoint?.endsWith("entry.js")));
+  for (const path of wanted) {
+    for (const { path: loaded, kind } of outputs[path]?.imports ?? []) {
+      if (kind === "import-statement" && !loaded.startsWith("node:")) wanted.add(loaded);
+    }
+  }
+  const loaded = outputFiles.filter(({ path }) => [...wanted].some((name) => resolve(name) === path));
+  return Buffer.concat(loaded.map(({ contents }) => contents));
 }
 
 function row(what: string, bytes: Uint8Array, budget: number | null): Row {

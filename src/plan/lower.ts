@@ -324,6 +324,10 @@ class Lowerer {
     epilogue: Epilogue,
     nodes: readonly Node[] = [node],
   ): void {
+    if (sizeOf(node.shape) === 0 && lowering.checks === undefined) {
+      this.allocate(node);
+      return;
+    }
     const context: KernelContext<unknown> = {
       attrs: node.attrs,
       inputCount: node.inputs.length,

@@ -19,7 +19,6 @@ import { fuse, type Unit } from "./fuse.js";
 import { type Lowered, lower, stateBuffer, type Targets } from "./lower.js";
 import { liveBytes, place } from "./place.js";
 import { printArena, printSteps } from "./print.js";
-import { replay } from "./replay.js";
 import { schedule } from "./schedule.js";
 
 /** A leaf that the host fills before a run. */
@@ -103,6 +102,8 @@ export interface Plan {
   readonly cells: readonly Feed[];
   readonly results: readonly Result[];
   readonly states: readonly State[];
+  /** The states that the program gives new values. */
+  readonly updates: Targets["updates"];
   /** The simplified graph, with what is computed again. */
   readonly roots: readonly Node[];
   /** The original of each value that is computed again. */
@@ -183,6 +184,13 @@ function bitsOf(value: number, dtype: DType): number {
   return dtype === "f32" ? (new Uint32Array(Float32Array.of(value).buffer)[0] as number) : value >>> 0;
 }
 
+let verifier: ((plan: Plan) => void) | null = null;
+
+/** Has every plan that is made from now on verified; `check` throws where one is wrong. */
+export function verifyPlans(check: (plan: Plan) => void): void {
+  verifier = check;
+}
+
 /** Makes the plan for a request. */
 export function compilePlan(request: Request): Plan {
   // Node loads its clock when it is first asked for, which takes a millisecond or two.
@@ -210,15 +218,7 @@ export function compilePlan(request: Request): Plan {
   const pass = request.recompute ?? forCheckpoints;
   const { units, targets, originals, copies } = pass === null ? asItIs : pass(plain, asItIs.targets, layOut);
   const { lowered, temporaries, temporaryBytes } = layOut(units, targets);
-  if (checking) {
-    verifyGraph("recomputation", targetNodes(targets), wanted);
-    replay(
-      lowered.steps,
-      temporaries,
-      lowered.results.map(({ buffer }) => buffer),
-      originals,
-    );
-  }
+  if (checking) verifyGraph("recomputation", targetNodes(targets), wanted);
   debug(1, () => {
     const nodes = units.reduce((sum, unit) => sum + unit.nodes.length, 0);
     const ms = (performance.now() - started).toFixed(1);
@@ -227,7 +227,7 @@ export function compilePlan(request: Request): Plan {
   debug(3, () => `${printSteps(lowered.steps)}\narena:\n${printArena(temporaries)}`);
 
   const inputs = [...leaves.inputs].map(([node, { offset }]) => feed(node, offset));
-  return {
+  const plan: Plan = {
     code: encode(lowered.steps),
     steps: lowered.steps,
     temporaries,
@@ -241,10 +241,13 @@ export function compilePlan(request: Request): Plan {
       offset: buffer.offset + 4 * offset,
     })),
     states: request.states,
+    updates: targets.updates,
     roots: targetNodes(targets),
     originals,
     copies,
   };
+  verifier?.(plan);
+  return plan;
 }
 
 function targetNodes({ results, updates }: Targets): Node[] {

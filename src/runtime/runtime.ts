@@ -27,6 +27,8 @@ export interface RuntimeOptions {
 export interface Observer {
   /** The words before which to cut the program; each part, from one cut to the next or the end, is timed alone. */
   cuts(plan: Plan): readonly number[];
+  /** Told after each part of a run, by number. */
+  passed?(plan: Plan, part: number): void;
   /** Told after a run what each part took. */
   ran(plan: Plan, milliseconds: readonly number[]): void;
 }
@@ -34,12 +36,29 @@ export interface Observer {
 /** Above so many elements `slice` is the fastest way to copy; a single number, such as a loss, it takes four times as long. */
 const LONG = 32;
 
+/** A state's memory, as a program takes it. */
+export interface Bound {
+  readonly resident: Resident;
+}
+
+/** Stands around every run of a program: what measures and audits its memory. */
+export interface Guard {
+  /**
+   * @param states the states' memory, by slot
+   * @param execute writes the inputs and runs the program; it may be called again
+   * @returns the values of the results
+   */
+  around(program: Program, states: readonly Bound[], execute: () => TypedArray[]): TypedArray[];
+}
+
 /** Kernels on a memory of their own. */
 export class Runtime {
   /** Who watches, if anyone does. */
   observer: Observer | null = null;
-  private readonly status: Extent;
-  private readonly scratch: Extent;
+  /** Who guards the memory, if anyone does. */
+  guard: Guard | null = null;
+  readonly status: Extent;
+  readonly scratch: Extent;
   private temporary: Extent;
   /** Views of the memory; made anew when it grows. */
   private f32: Float32Array;
@@ -170,7 +189,7 @@ function unreachable(): never {
 
 /** A state in the arena. */
 export class Resident implements Storage {
-  private readonly extent: Extent;
+  readonly extent: Extent;
   private readonly length: number;
 
   constructor(
@@ -196,7 +215,8 @@ export class Resident implements Storage {
 
 /** A plan loaded into a runtime: it can be run any number of times. */
 export class Program {
-  private readonly block: Extent;
+  /** Where its words and its numbers are. */
+  readonly block: Extent;
   private readonly codeBytes: number;
   private bases: number[] = [];
 
@@ -209,7 +229,8 @@ export class Program {
     runtime.write(this.poolAddress, new Int32Array(plan.pool.buffer));
   }
 
-  private get poolAddress(): number {
+  /** Where its numbers are. */
+  get poolAddress(): number {
     return this.block.address + this.codeBytes;
   }
 
@@ -226,8 +247,14 @@ export class Program {
    * @returns the value of each result, in arrays of their own
    * @throws IndexError where an index in a tensor is out of range; the run stops there
    */
-  run(
-    states: readonly { readonly resident: Resident }[],
+  run(states: readonly Bound[], inputs: readonly TypedArray[], cells: readonly (readonly number[])[]): TypedArray[] {
+    const { guard } = this.runtime;
+    if (guard === null) return this.execute(states, inputs, cells);
+    return guard.around(this, states, () => this.execute(states, inputs, cells));
+  }
+
+  private execute(
+    states: readonly Bound[],
     inputs: readonly TypedArray[],
     cells: readonly (readonly number[])[],
   ): TypedArray[] {
@@ -250,10 +277,10 @@ export class Program {
   }
 
   /** Writes the code again where a region has moved since it last was written. */
-  private bind(temporaries: number, states: readonly { readonly resident: Resident }[]): void {
+  private bind(temporaries: number, states: readonly Bound[]): void {
     let same = this.bases.length === Base.State + states.length && this.bases[Base.Temporary] === temporaries;
     for (let i = 0; same && i < states.length; i++) {
-      same = this.bases[Base.State + i] === (states[i] as { resident: Resident }).resident.address;
+      same = this.bases[Base.State + i] === (states[i] as Bound).resident.address;
     }
     if (same) return;
     this.bases = [temporaries, this.poolAddress, ...states.map(({ resident }) => resident.address)];
@@ -270,6 +297,7 @@ export class Program {
       const stopped = runtime.runPart(block.address, cuts[i] as number, cuts[i + 1] ?? plan.code.words.length - 1);
       milliseconds.push(performance.now() - started);
       if (stopped !== null) return stopped;
+      observer.passed?.(plan, i);
     }
     observer.ran(plan, milliseconds);
     return null;

@@ -12,7 +12,7 @@ import { type MemoryReport, memoryReport, statesBytes } from "../plan/memory.js"
 import { compilePlan, type Plan, type Request } from "../plan/plan.js";
 import { type RecomputePolicy, recompute } from "../plan/recompute-plan.js";
 import { explainMemory, memoryMap } from "../plan/report.js";
-import { Program, Resident, type Runtime } from "../runtime/runtime.js";
+import { type Bound, Program, Resident, type Runtime } from "../runtime/runtime.js";
 import { readNode } from "./realize.js";
 import { runtime } from "./session.js";
 import { type Slot, Trace } from "./trace.js";
@@ -207,7 +207,7 @@ class Specialization<Out extends Returned> {
     const numbers = cells.map(({ read }) => read());
     const fed = this.cellOf.map((cell) => numbers[cell] as readonly number[]);
     try {
-      return program.run(this.bound as readonly { readonly resident: Resident }[], inputs, fed);
+      return program.run(this.bound as readonly Bound[], inputs, fed);
     } catch (error) {
       for (const { undo } of cells) undo?.();
       throw error;

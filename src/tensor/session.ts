@@ -1,5 +1,7 @@
 /** The runtime that tensors are computed on. */
+import { checking } from "../graph/debug.js";
 import { ArgumentError } from "../graph/errors.js";
+import { verifyPlans } from "../plan/plan.js";
 import type { Build } from "../runtime/load.js";
 import { Runtime, type RuntimeOptions } from "../runtime/runtime.js";
 
@@ -12,6 +14,8 @@ let current: Runtime | null = null;
  * @example await init();
  */
 export async function init(options: RuntimeOptions = {}): Promise<void> {
+  // Replaying is for development: pages that do not ask for it do not load it.
+  if (checking) verifyPlans((await import("../plan/replay.js")).replay);
   current = await Runtime.create(options);
 }
 

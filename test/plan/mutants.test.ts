@@ -1,0 +1,213 @@
+/** The replay finds what is wrong with a plan: a plan is broken in every way of a kind, and each that matters is noticed. */
+import { beforeAll, describe, expect, it } from "vitest";
+import type { TypedArray } from "../../src/graph/dtype.js";
+import type { Tensor } from "../../src/graph/tensor.js";
+import { topological } from "../../src/graph/walk.js";
+import { Layout } from "../../src/isa.js";
+import { Parameter } from "../../src/nn/module.js";
+import { gelu } from "../../src/ops/activation.js";
+import { embedding } from "../../src/ops/indexing.js";
+import { cat } from "../../src/ops/join.js";
+import { crossEntropy } from "../../src/ops/loss.js";
+import { linear } from "../../src/ops/matmul.js";
+import { layerNorm } from "../../src/ops/norm.js";
+import { dropout, manualSeed, randn } from "../../src/ops/random.js";
+import { Adam } from "../../src/optim/adam.js";
+import type { Buffer, Step } from "../../src/plan/buffer.js";
+import { paddedBytes } from "../../src/plan/buffer.js";
+import { encode } from "../../src/plan/encode.js";
+import type { Plan } from "../../src/plan/plan.js";
+import { replay } from "../../src/plan/replay.js";
+import type { Guard, Program } from "../../src/runtime/runtime.js";
+import { compile } from "../../src/tensor/compile.js";
+import { tensor } from "../../src/tensor/creation.js";
+import { runtime } from "../../src/tensor/session.js";
+import { checkpoint } from "../../src/transforms/checkpoint.js";
+import { start } from "../support/builds.js";
+
+const WIDTH = 8;
+const BATCH = 12;
+
+/** Residual blocks with every kind of step: gathers, scatters, joins, copies, products with epilogues, updates in place. */
+function makeStep(): () => Tensor {
+  manualSeed(0);
+  const weights = Array.from({ length: 3 }, () => new Parameter(randn([WIDTH, WIDTH]).mul(0.3)));
+  const table = new Parameter(randn([BATCH, WIDTH]));
+  const optimizer = new Adam([...weights, table], { lr: 0.01 });
+  const index = tensor(Int32Array.from({ length: BATCH }, (_, i) => (5 * i) % BATCH));
+  const labels = tensor(Int32Array.from({ length: BATCH }, (_, i) => i % WIDTH));
+  const block = (x: Tensor, w: Tensor): Tensor => dropout(gelu(linear(layerNorm(x, [WIDTH]), w)), 0.2);
+  return compile(() => {
+    let x = embedding(index, table);
+    for (const weight of weights) x = x.add(checkpoint(block, x, weight));
+    const halves = cat([x.slice(1, WIDTH / 2, WIDTH), x.slice(1, 0, WIDTH / 2)], 1);
+    const loss = crossEntropy(halves.add(x.t().reshape([BATCH, WIDTH])), labels);
+    optimizer.zeroGrad();
+    loss.backward();
+    optimizer.step();
+    return loss;
+  });
+}
+
+/** A plan, and what running a variant of it gives: the bits of its results and of the states that it leaves. */
+interface Subject {
+  readonly plan: Plan;
+  run(steps: readonly Step[]): string;
+}
+
+/** Catches the program of a step as it runs. */
+function subjectOf(step: () => Tensor): Subject {
+  let caught: Subject | null = null;
+  const guard: Guard = {
+    around(program: Program, states, execute) {
+      const { plan } = program;
+      const before = states.map(({ resident }) => resident.read());
+      const run = (steps: readonly Step[]): string => {
+        states.forEach(({ resident }, i) => {
+          resident.write(before[i] as TypedArray);
+        });
+        const bases = [runtime().temporaries(plan.temporaryBytes), program.poolAddress];
+        const code = encode(steps);
+        runtime().writeCode(program.block.address, code, [...bases, ...states.map(({ resident }) => resident.address)]);
+        const words = new Int32Array(
+          runtime().arena.memory.buffer,
+          bases[0],
+          plan.temporaryBytes / Layout.ElementBytes,
+        );
+        words.fill(-1);
+        let results: TypedArray[] = [];
+        try {
+          results = execute();
+        } catch (error) {
+          return String(error);
+        }
+        const values = [...results, ...states.map(({ resident }) => resident.read())];
+        return values.map(({ buffer }) => new Uint32Array(buffer).join()).join(";");
+      };
+      if (plan.updates.length > 0) caught = { plan, run };
+      return execute();
+    },
+  };
+  const audit = runtime().guard;
+  runtime().guard = guard;
+  step().item();
+  expect(caught).not.toBeNull();
+  runtime().guard = audit;
+  return caught as unknown as Subject;
+}
+
+describe("a broken plan", () => {
+  let subject: Subject;
+  let right: string;
+
+  beforeAll(async () => {
+    await start("strict");
+    subject = subjectOf(makeStep());
+    right = subject.run(subject.plan.steps);
+  });
+
+  /** Whether replaying the plan with other steps throws; it must where running them gives something else. */
+  const caught = (steps: readonly Step[], what: string): boolean => {
+    const { plan, run } = subject;
+    const changed = run(steps) !== right;
+    try {
+      replay({ ...plan, steps, code: encode(steps) });
+    } catch {
+      return true;
+    }
+    expect(changed, `${what} changes the result, and the replay does not see it`).toBe(false);
+    return false;
+  };
+
+  it("is right before it is broken, and runs again to the same bits", () => {
+    const { plan, run } = subject;
+    expect(() => replay(plan)).not.toThrow();
+    expect(run(plan.steps)).toBe(right);
+    expect(topological(plan.roots).length).toBeGreaterThan(100);
+    expect(plan.originals.size).toBeGreaterThan(0);
+  });
+
+  it("lacks an instruction: whichever", () => {
+    const { steps } = subject.plan;
+    steps.forEach((step, i) => {
+      const rest = steps.filter((_, k) => k !== i);
+      const name = step.nodes.map(({ primitive }) => primitive.name).join("+");
+      expect(caught(rest, `without step ${i} (${name}) the plan`), `step ${i} (${name}) left out`).toBe(true);
+    });
+  });
+
+  it("has two instructions in the other order: wherever that matters", () => {
+    const { steps } = subject.plan;
+    let found = 0;
+    for (let i = 0; i + 1 < steps.length; i++) {
+      const swapped = [...steps];
+      [swapped[i], swapped[i + 1]] = [steps[i + 1] as Step, steps[i] as Step];
+      if (caught(swapped, `exchanging steps ${i} and ${i + 1}`)) found++;
+    }
+    expect(found).toBeGreaterThan(steps.length / 4);
+  });
+
+  it("has a buffer at another place: wherever that matters", () => {
+    const { steps, temporaries, temporaryBytes } = subject.plan;
+    let found = 0;
+    for (const buffer of temporaries) {
+      const { offset } = buffer;
+      for (const shift of [-Layout.Alignment, Layout.Alignment, -offset]) {
+        const moved = offset + shift;
+        if (shift === 0 || moved < 0 || moved + paddedBytes(buffer) > temporaryBytes) continue;
+        buffer.offset = moved;
+        if (caught(steps, `moving the buffer at ${offset} to ${moved}`)) found++;
+        buffer.offset = offset;
+      }
+    }
+    expect(found).toBeGreaterThan(temporaries.length);
+  });
+
+  it("has an address in its words that is not the one of its step: any", () => {
+    const { plan } = subject;
+    const { code } = plan;
+    code.relocations.offset.forEach((_, i) => {
+      const offset = code.relocations.offset.slice();
+      offset[i] = (offset[i] as number) + Layout.Alignment;
+      const relocations = { ...code.relocations, offset };
+      expect(() => replay({ ...plan, code: { ...code, relocations } })).toThrow(/words/);
+    });
+  });
+
+  it("reads another value that is there: whichever", () => {
+    const { steps, temporaries } = subject.plan;
+    let tried = 0;
+    steps.forEach((step, i) => {
+      const from = step.reads.find(({ region }) => region.kind === "temporary");
+      const into = temporaries.find(
+        (buffer) =>
+          buffer !== from &&
+          buffer.bytes === from?.bytes &&
+          buffer.first < i &&
+          buffer.last >= i &&
+          !step.reads.includes(buffer),
+      );
+      if (from === undefined || into === undefined || step.writes.includes(from)) return;
+      const instead = (buffer: Buffer): Buffer => (buffer === from ? into : buffer);
+      const words = step.words.map((word) =>
+        typeof word === "object" ? { ...word, buffer: instead(word.buffer) } : word,
+      );
+      const wrong = { ...step, words, reads: step.reads.map(instead) };
+      caught(
+        steps.map((each) => (each === step ? wrong : each)),
+        `reading another value in step ${i}`,
+      );
+      tried++;
+    });
+    expect(tried).toBeGreaterThan(10);
+  });
+
+  it("computes something again from other values than the first time", () => {
+    const { plan } = subject;
+    const [[copy], [, other]] = [...plan.originals].filter(([x], i, all) => x !== all[i - 1]?.[1]) as [
+      [Plan["roots"][number], Plan["roots"][number]],
+      [Plan["roots"][number], Plan["roots"][number]],
+    ];
+    expect(() => replay({ ...plan, originals: new Map([[copy, other]]) })).toThrow(/computed again from other values/);
+  });
+});
