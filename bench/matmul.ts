@@ -63,7 +63,8 @@ const LEAST_PERCENT = 40;
 
 /** The stream reads two floats and writes one. */
 const BYTES_OF_STREAMED = 12;
-const MEMORY_BYTES = 192 * 1024 * 1024;
+/** Four products of 2048² with their operands, results and workspaces, and the stream. */
+const MEMORY_BYTES = 512 * 1024 * 1024;
 
 function flopsOf({ m, n, k, batch }: Product): number {
   return 2 * m * n * k * batch;
