@@ -10,6 +10,7 @@ import { writeFileSync } from "node:fs";
 import { cpus } from "node:os";
 import { parseArgs } from "node:util";
 import { conv } from "./conv.js";
+import { fits } from "./fits.js";
 import { fused } from "./fused.js";
 import { matmul } from "./matmul.js";
 import { mlp } from "./mlp.js";
@@ -39,6 +40,7 @@ const SUITES: Readonly<Record<string, Suite>> = {
   mlp: { about: "a tiny training step, compiled and eager: what Wasm takes of it, and what JavaScript", run: mlp },
   placement: { about: "memory of planned training steps, beside the bound; nothing runs", run: placement },
   recompute: { about: "training steps planned within memory budgets; nothing runs", run: recompute },
+  fits: { about: "a GPT whose activations need 6 GiB trains in 1 GiB: a few minutes", run: fits },
   transforms: { about: "gradients, Jacobians and vmap, beside the function itself", run: transforms },
   startup: { about: "from the start of a process to its first gradient (after npm run build)", run: startup },
   size: { about: "what a page loads, gzipped, against its budgets (after npm run build)", run: size },

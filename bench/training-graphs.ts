@@ -13,7 +13,7 @@ import { linear } from "../src/ops/matmul.js";
 import { permute, reshape, select, transpose } from "../src/ops/movement.js";
 import { batchNorm, layerNorm } from "../src/ops/norm.js";
 import { avgPool2d, maxPool2d } from "../src/ops/pooling.js";
-import { dropout } from "../src/ops/random.js";
+import { dropout, randn } from "../src/ops/random.js";
 import { mean } from "../src/ops/reduction.js";
 import { sigmoid, tanh } from "../src/ops/unary.js";
 import { Adam } from "../src/optim/adam.js";
@@ -37,7 +37,7 @@ class Weights {
   private next = 0;
 
   get(...shape: number[]): Parameter {
-    this.made[this.next] ??= new Parameter(constant(0.01, shape));
+    this.made[this.next] ??= new Parameter(shape.length > 1 ? randn(shape).mul(0.02) : constant(1, shape));
     return this.made[this.next++] as Parameter;
   }
 

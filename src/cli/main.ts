@@ -72,9 +72,15 @@ program
 program
   .command("plan")
   .description("show what memory a training step takes, and what it computes again to fit a budget")
-  .addOption(new Option("--model <model>", "whose step to plan").choices(Object.keys(MODELS)).default("gpt"))
+  .option(
+    "--model <model>",
+    `${Object.keys(MODELS).join(", ")}, or a module that exports step: a function that trains once`,
+    "gpt",
+  )
   .option("--budget <size>", "what the arena may take, such as 64MB or 48MiB")
+  .option("--measure", "run the step too: its peak and its time, beside those of a step without a budget")
   .option("--svg <file>", "write the map of the temporaries, steps × addresses, there")
+  .option("--html <file>", "write report and map there as a page without scripts")
   .option("--json", "print the report as one line of JSON instead")
   .action(plan);
 

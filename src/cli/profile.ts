@@ -21,8 +21,11 @@ export interface ProfileCommandOptions {
   readonly json?: boolean;
 }
 
-/** A model that is built in, or the `step` that the module at a path exports. */
-async function stepOf(model: string): Promise<StepFunction> {
+/**
+ * The step of a model that is built in, or the `step` that the module at a path exports.
+ * @param command names the command in errors
+ */
+export async function stepOf(command: string, model: string): Promise<StepFunction> {
   const make = MODELS[model];
   if (make !== undefined) return make();
   const builtIn = Object.keys(MODELS).join(", ");
@@ -32,16 +35,16 @@ async function stepOf(model: string): Promise<StepFunction> {
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException;
     if (code !== "ERR_MODULE_NOT_FOUND") throw error;
-    throw new ArgumentError(`profile: ${model} is neither built in (${builtIn}) nor a module: ${message}`);
+    throw new ArgumentError(`${command}: ${model} is neither built in (${builtIn}) nor a module: ${message}`);
   }
   const { step } = module;
   if (typeof step !== "function")
-    throw new ArgumentError(`profile: ${model} must export step, a function that trains once, not ${typeof step}`);
-  return checked(model, step as StepFunction);
+    throw new ArgumentError(`${command}: ${model} must export step, a function that trains once, not ${typeof step}`);
+  return step as StepFunction;
 }
 
-/** The step of a user's module, once it has run: what is wrong with it shows in its first call. */
-function checked(model: string, step: StepFunction): StepFunction {
+/** Runs the step of a user's module: what is wrong with it shows in its first call. */
+function check(model: string, step: StepFunction): void {
   let result: unknown;
   try {
     result = step();
@@ -53,13 +56,13 @@ function checked(model: string, step: StepFunction): StepFunction {
   }
   if (result instanceof Promise)
     throw new ArgumentError(`profile: step() of ${model} returned a promise; it must train before it returns`);
-  return step;
 }
 
 /** Profiles a model's training step and prints what takes how long. */
 export async function profile(model: string, options: ProfileCommandOptions): Promise<void> {
   await init({ build: options.build });
-  const step = await stepOf(model);
+  const step = await stepOf("profile", model);
+  if (!(model in MODELS)) check(model, step);
   const ceilings = await measureCeilings(backendInfo().build);
   const result = analyse(record(runtime(), step, options.seconds), ceilings);
   const stream = options.json ? process.stderr : process.stdout;

@@ -2,7 +2,7 @@
 import type { Primitive, RefArray } from "./primitive.js";
 import { sameShape } from "./shape.js";
 import { constantPrimitive } from "./sources.js";
-import { type AnyPrimitive, Node, type Tensor } from "./tensor.js";
+import { type AnyPrimitive, mode, Node, type Tensor } from "./tensor.js";
 import { isContiguous, type Layout, readView, wholeView } from "./view.js";
 import { attrsKey, isLeaf, topological } from "./walk.js";
 
@@ -86,6 +86,7 @@ export function simplify(roots: readonly Node[]): Node[] {
 function inheritRegion(copy: Node, node: Node): void {
   copy.region = node.region;
   copy.holder = node.holder;
+  mode.sites?.inherit(copy, node);
 }
 
 /** The input that `node` equals, if it is known to equal one. */

@@ -9,6 +9,7 @@ import type { DType, TypedArray } from "./dtype.js";
 import { ArgumentError, GradError, TraceError } from "./errors.js";
 import type { Aval, Primitive } from "./primitive.js";
 import { formatShape, type Shape, sameShape, sizeOf } from "./shape.js";
+import type { Sites } from "./sites.js";
 
 /** A primitive with attributes of whatever type. */
 export type AnyPrimitive = Primitive<Tensor, unknown>;
@@ -87,6 +88,8 @@ export const mode = {
   gradEnabled: true,
   /** The innermost `checkpoint` that is running. */
   region: null as Region | null,
+  /** Where lines of code are noted, if they are. */
+  sites: null as Sites | null,
 };
 
 /** Eager state that is waiting to be computed. */
@@ -231,6 +234,7 @@ export function apply<A>(primitive: Primitive<Tensor, A>, inputs: readonly Tenso
   const node = new Node(primitive as AnyPrimitive, nodes, attrs, aval.shape, aval.dtype, mode.scope);
   node.requiresGrad = requiresGrad && mode.gradEnabled && primitive.vjp !== null && aval.dtype === "f32";
   eager.nodes++;
+  mode.sites?.note(node);
   return new Tensor(node);
 }
 

@@ -1,6 +1,8 @@
 /** The memory report of a plan. */
 import { sizeOf } from "../graph/shape.js";
-import { aligned, programBytes } from "./buffer.js";
+import type { Node } from "../graph/tensor.js";
+import { topological } from "../graph/walk.js";
+import { aligned, type Buffer, programBytes } from "./buffer.js";
 import { peakOf } from "./place.js";
 import { type Plan, type State, stateBytes } from "./plan.js";
 import { flopsOf } from "./recompute-model.js";
@@ -27,6 +29,8 @@ export interface MemoryReport {
   readonly peak: { readonly step: number; readonly operators: readonly string[] };
   /** What is alive there: values by operator, and workspaces. */
   readonly alive: readonly PlannedValue[];
+  /** What of the forward pass is kept for the backward pass. */
+  readonly saved: readonly PlannedValue[];
   /** Values that are computed again instead of being kept. */
   readonly recomputed: readonly PlannedValue[];
   /** Floating-point operations of the program, and of these how many compute something again. */
@@ -39,6 +43,8 @@ export interface PlannedValue {
   readonly operator: string;
   readonly shape: readonly number[];
   readonly bytes: number;
+  /** The user's line that made it, as `file:line`; null where none is known. */
+  readonly source: string | null;
 }
 
 /** Bytes that states take in the arena. */
@@ -46,7 +52,18 @@ export function statesBytes(states: readonly State[]): number {
   return states.reduce((total, state) => total + aligned(stateBytes(state)), 0);
 }
 
+/** What results are computed from and is read again when they are there: the forward pass's, for the backward pass. */
+function savedOf({ steps, temporaries, roots, results }: Plan): readonly Buffer[] {
+  const forward = new Set(topological(roots.slice(0, results.length)));
+  const done = steps.findLastIndex(({ nodes }) => nodes.some((node) => forward.has(node)));
+  return temporaries.filter(
+    ({ node, first, last }) =>
+      node !== null && forward.has(node) && first >= 0 && first <= done && last > done && Number.isFinite(last),
+  );
+}
+
 /**
+ * @param lineOf the user's line that made a node
  * @param parameters which states are parameters
  * @param gradients which states are gradients
  */
@@ -55,7 +72,14 @@ export function memoryReport(
   sharedBytes: number,
   parameters: ReadonlySet<number>,
   gradients: ReadonlySet<number>,
+  lineOf: (node: Node) => string | null = () => null,
 ): MemoryReport {
+  const planned = (node: Node | null, bytes: number): PlannedValue => ({
+    operator: node?.primitive.name ?? "workspace",
+    shape: node?.shape ?? [bytes / 4],
+    bytes,
+    source: node === null ? null : lineOf(node),
+  });
   const sum = (slots: ReadonlySet<number>): number => statesBytes(plan.states.filter((_, slot) => slots.has(slot)));
   const program = programBytes(plan.code.words.length, 4 * plan.pool.length);
   const temporaryBytes = aligned(plan.temporaryBytes);
@@ -77,16 +101,9 @@ export function memoryReport(
     },
     alive: plan.temporaries
       .filter(({ first, last, bytes }) => first <= peak.step && last >= peak.step && bytes > 0)
-      .map(({ node, bytes }) => ({
-        operator: node?.primitive.name ?? "workspace",
-        shape: node?.shape ?? [bytes / 4],
-        bytes,
-      })),
-    recomputed: [...plan.originals.keys()].map(({ primitive, shape }) => ({
-      operator: primitive.name,
-      shape,
-      bytes: 4 * sizeOf(shape),
-    })),
+      .map(({ node, bytes }) => planned(node, bytes)),
+    saved: savedOf(plan).map(({ node, bytes }) => planned(node, bytes)),
+    recomputed: [...plan.originals.keys()].map((node) => planned(node, 4 * sizeOf(node.shape))),
     flops: flopsOf(nodes),
     recomputedFlops: flopsOf(nodes.filter((node) => plan.copies.has(node))),
   };

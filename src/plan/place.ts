@@ -43,7 +43,6 @@ function extentsOf(blocks: readonly Block[]): Extents {
  * Gives every buffer an offset.
  * @param enough bytes with which a quick try is content; without, the fewest are searched for
  * @returns bytes of the region that holds them
- * @throws ArenaError where a 32-bit memory cannot hold them
  */
 export function place(buffers: readonly Buffer[], enough?: number): number {
   const blocks = blocksOf(buffers);
@@ -54,13 +53,20 @@ export function place(buffers: readonly Buffer[], enough?: number): number {
   blocks.forEach((block, i) => {
     for (const buffer of block.buffers) buffer.offset = offsets[i] as number;
   });
-  if (total >= 2 ** 32) {
-    const largest = [...buffers].sort((a, b) => b.bytes - a.bytes)[0] as Buffer;
-    throw new ArenaError(
-      `the plan needs ${total} bytes of temporaries, and a 32-bit memory holds 4294967296; the largest is ${largest.bytes} bytes (${largest.node?.primitive.name ?? "workspace"} [${largest.node?.shape ?? ""}])`,
-    );
-  }
   return total;
+}
+
+/**
+ * Checks that a memory with 32-bit addresses can hold placed buffers. A plan that it cannot hold may be asked what it
+ * needs, and be the start of one that computes values again.
+ * @throws ArenaError where it cannot, naming the largest buffer
+ */
+export function expectAddressable(buffers: readonly Buffer[], total: number): void {
+  if (total < 2 ** 32) return;
+  const largest = buffers.reduce((most, buffer) => (buffer.bytes > most.bytes ? buffer : most));
+  throw new ArenaError(
+    `the plan needs ${total} bytes of temporaries, and a 32-bit memory holds 4294967296; the largest is ${largest.bytes} bytes (${largest.node?.primitive.name ?? "workspace"} [${largest.node?.shape ?? ""}]); a memory budget makes a plan that fits`,
+  );
 }
 
 /** Bytes alive at a step. */

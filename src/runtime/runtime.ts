@@ -6,6 +6,7 @@ import { sizeOf } from "../graph/shape.js";
 import type { Storage } from "../graph/tensor.js";
 import { Layout, Opcode, StatusField } from "../isa.js";
 import { Base, type Code } from "../plan/encode.js";
+import { expectAddressable } from "../plan/place.js";
 import type { Feed, Plan, State } from "../plan/plan.js";
 import { Arena, type Extent } from "./arena.js";
 import { type Build, chooseBuild, compileBuild, type Kernels } from "./load.js";
@@ -224,6 +225,7 @@ export class Program {
     readonly runtime: Runtime,
     readonly plan: Plan,
   ) {
+    expectAddressable(plan.temporaries, plan.temporaryBytes);
     this.codeBytes = Math.ceil((4 * plan.code.words.length) / Layout.Alignment) * Layout.Alignment;
     this.block = runtime.own(this, this.codeBytes + 4 * plan.pool.length, "a program");
     runtime.write(this.poolAddress, new Int32Array(plan.pool.buffer));

@@ -1,13 +1,16 @@
 /**
  * Compiled functions: traced once for each kind of arguments, planned once, then run as one program a call.
  */
+import { debugLevel } from "../graph/debug.js";
 import type { TypedArray } from "../graph/dtype.js";
 import { ArgumentError, TraceError } from "../graph/errors.js";
 import { printGraph } from "../graph/print.js";
 import { formatShape, sameShape } from "../graph/shape.js";
+import { Sites } from "../graph/sites.js";
 import { type CellAttrs, dataNode, dataPrimitive } from "../graph/sources.js";
 import { type AnyPrimitive, mode, Node, Tensor } from "../graph/tensor.js";
 import { leavesOf, mapTree, type Tree } from "../graph/tree.js";
+import { originalOf } from "../plan/copy.js";
 import { type MemoryReport, memoryReport, statesBytes } from "../plan/memory.js";
 import { compilePlan, type Plan, type Request } from "../plan/plan.js";
 import { type RecomputePolicy, recompute } from "../plan/recompute-plan.js";
@@ -62,7 +65,8 @@ export function parseBytes(op: string, size: number | string): number {
 export interface Compiled<Args extends readonly Tree[], Out extends Returned> {
   (...args: Args): Out;
   /**
-   * The memory that a call needs, in bytes, known before it runs.
+   * The memory that a call needs, in bytes, known before it runs. Asked for before the first such call (or with
+   * `LANEGRAD_DEBUG` set), it names the line of code that made each value.
    * @param args arguments like those of the call: only shapes and dtypes matter. None: the last call's.
    */
   memory(...args: Args | []): MemoryReport;
@@ -114,6 +118,8 @@ class Specialization<Out extends Returned> {
     fn: (...args: readonly Tree[]) => Out,
     args: readonly Tree[],
     options: { readonly budget?: number; readonly policy?: RecomputePolicy },
+    /** The lines that made its values, where a report may be asked for. */
+    private readonly sites: Sites | null,
   ) {
     const { trace, placeholders } = this;
     this.flat = args.every((arg) => arg instanceof Tensor);
@@ -170,12 +176,16 @@ class Specialization<Out extends Returned> {
       new Set(this.bound.flatMap(({ slot }, i) => (wanted(slot) ? [i] : [])));
     const parameters = pick(({ kind, placeholder }) => kind === "tensor" && placeholder?.requiresGrad === true);
     const gradients = pick(({ kind }) => kind === "grad");
-    return memoryReport(this.plan, this.owner.sharedBytes, parameters, gradients);
+    const lineOf = (node: Node): string | null => this.lineOf(node);
+    return memoryReport(this.plan, this.owner.sharedBytes, parameters, gradients, lineOf);
   }
 
   memoryMap(): string {
-    const { temporaries, temporaryBytes, steps, copies } = this.plan;
-    return memoryMap(temporaries, temporaryBytes, steps.length, ({ node }) => node !== null && copies.has(node));
+    return memoryMap(this.plan, (node) => this.lineOf(node));
+  }
+
+  private lineOf(node: Node): string | null {
+    return this.sites?.lineOf(originalOf(node)) ?? null;
   }
 
   graph(): string {
@@ -268,6 +278,17 @@ class Specialization<Out extends Returned> {
   }
 }
 
+/** Runs `fn` with lines of code noted in `sites`. */
+function withSites<T>(sites: Sites | null, fn: (sites: Sites | null) => T): T {
+  const before = mode.sites;
+  mode.sites = sites;
+  try {
+    return fn(sites);
+  } finally {
+    mode.sites = before;
+  }
+}
+
 /** The request for a program that delivers `results` and leaves every slot as the trace did. */
 function requestFor(slots: readonly Slot[], results: readonly Node[]): Request {
   const stateLeaves = new Map<Node, number>();
@@ -341,7 +362,7 @@ export function compile<Args extends readonly Tree[], Out extends Returned>(
   let last: Specialization<Out> | null = null;
   let traces = 0;
 
-  const specialize = (args: readonly Tree[], leaves: Tensor[]): Specialization<Out> => {
+  const specialize = (args: readonly Tree[], leaves: Tensor[], report = debugLevel > 0): Specialization<Out> => {
     if (owner !== runtime()) {
       owner = runtime();
       kinds.clear();
@@ -361,7 +382,11 @@ export function compile<Args extends readonly Tree[], Out extends Returned>(
       return fitting;
     }
     traces++;
-    const made = new Specialization<Out>(owner, fn as (...args: readonly Tree[]) => Out, args, options);
+    const made = withSites(
+      report ? new Sites() : null,
+      (sites) =>
+        new Specialization<Out>(owner as Runtime, fn as (...args: readonly Tree[]) => Out, args, options, sites),
+    );
     kinds.delete(signature);
     kinds.set(signature, [...(known ?? []).slice(-7), made]);
     if (kinds.size > MAX_SPECIALIZATIONS) kinds.delete(kinds.keys().next().value as string);
@@ -370,7 +395,7 @@ export function compile<Args extends readonly Tree[], Out extends Returned>(
   };
 
   const planned = (args: readonly Tree[]): Specialization<Out> => {
-    if (args.length > 0 || fn.length === 0) return specialize(args, []);
+    if (args.length > 0 || fn.length === 0) return specialize(args, [], true);
     if (last === null) {
       throw new ArgumentError(
         "the function has not been called yet, so its plan is not known: pass arguments like those of a call",

@@ -36,12 +36,14 @@ function cotangents(
     found.set(node, g);
     const { vjp } = node.primitive;
     if (vjp === null || variables.has(node)) continue;
+    if (mode.sites !== null) mode.sites.origin = node;
     const context = { g, out: new Tensor(node), inputs: node.inputs.map((x) => new Tensor(x)), attrs: node.attrs };
     node.inputs.forEach((input, i) => {
       const term = terms.has(input) ? vjp(context, i) : null;
       if (term !== null) terms.get(input)?.push(unbroadcast(term, input.shape));
     });
   }
+  if (mode.sites !== null) mode.sites.origin = null;
   return found;
 }
 
