@@ -2,8 +2,8 @@
  * Vector math on four f32 lanes: exponentials, logarithms and the activations built on them.
  *
  * Every function is right for every f32: subnormals, infinities, signed zeros; NaN gives NaN. Errors are stated in
- * units in the last place of the exact result, the larger of the two builds: measured on every float of the binades
- * around 1 in which a function bends, and on every 61st float elsewhere (bench/ulp.ts).
+ * units in the last place of the exact result, the larger of the two builds: exp, log, sigmoid, tanh and erf measured on
+ * all 2³² floats, the others on every float of the binades around 1 in which they bend and every 61st elsewhere (bench/ulp.ts).
  * Polynomials are minimax fits (Remez) of the weighted relative error, named by the power of their term; ranges are
  * reduced in Cody and Waite's way ("Software Manual for the Elementary Functions", 1980).
  */
