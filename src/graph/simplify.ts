@@ -1,8 +1,9 @@
 /** Simplification: a graph to an equal, smaller graph that gives the same bits. */
+import { noteName } from "./names.js";
 import type { Primitive, RefArray } from "./primitive.js";
 import { sameShape } from "./shape.js";
 import { constantPrimitive } from "./sources.js";
-import { type AnyPrimitive, mode, Node, type Tensor } from "./tensor.js";
+import { type AnyPrimitive, isWithin, mode, Node, type Region, type Tensor } from "./tensor.js";
 import { isContiguous, type Layout, readView, wholeView } from "./view.js";
 import { attrsKey, isLeaf, topological } from "./walk.js";
 
@@ -75,12 +76,20 @@ export function simplify(roots: readonly Node[]): Node[] {
     if (candidate !== node && candidate !== equal && !isLeaf(candidate)) inheritRegion(candidate, node);
     // A value that a checkpoint returns is kept, also where an equal one was made within.
     if (equal !== undefined && node.region !== node.holder) equal.holder = node.holder;
+    if (equal !== undefined && node.region !== null) equal.holder = around(equal.holder, node.region);
     replacement[i] = equal ?? candidate;
+    noteName(node, equal ?? candidate);
     if (equal !== undefined) continue;
     if (key !== null) known.set(key, candidate);
     views.note(candidate);
   }
   return roots.map((root) => replacement[root.index] as Node);
+}
+
+/** The innermost region that is `a` or around it, and `b` or around it: two checkpoints that make equal values share them. */
+function around(a: Region | null, b: Region): Region | null {
+  for (let outer = a; outer !== null; outer = outer.parent) if (isWithin(b, outer)) return outer;
+  return null;
 }
 
 function inheritRegion(copy: Node, node: Node): void {

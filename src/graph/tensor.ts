@@ -7,6 +7,7 @@
  */
 import type { DType, TypedArray } from "./dtype.js";
 import { ArgumentError, GradError, TraceError } from "./errors.js";
+import type { RecomputePolicy } from "./policy.js";
 import type { Aval, Primitive } from "./primitive.js";
 import { formatShape, type Shape, sameShape, sizeOf } from "./shape.js";
 import type { Sites } from "./sites.js";
@@ -32,12 +33,22 @@ export interface Scope {
   addCell(cell: Node): void;
   /** Notes a condition outside of tensors that the trace has relied on; a run for which it fails is traced anew. */
   addGuard(holds: () => boolean): void;
+  /** Notes what a backward pass starts from: all that these are computed from is the forward pass. */
+  addDifferentiated(outputs: readonly Node[]): void;
 }
 
 /** The values that one call of `checkpoint` makes: they are not kept for the backward pass. */
 export interface Region {
   /** The call that it is within. */
   readonly parent: Region | null;
+  /** Which of the values are kept after all; none without it. */
+  readonly policy?: RecomputePolicy;
+}
+
+/** Whether `region` is `outer` or within it. */
+export function isWithin(region: Region | null, outer: Region): boolean {
+  for (let at = region; at !== null; at = at.parent) if (at === outer) return true;
+  return false;
 }
 
 let nextId = 0;
@@ -218,6 +229,28 @@ export function nodeOf(tensor: Tensor): Node {
     );
   }
   return node;
+}
+
+/** Runs `fn` with what it makes belonging to `region`. */
+export function inRegion<T>(region: Region | null, fn: () => T): T {
+  const before = mode.region;
+  mode.region = region;
+  try {
+    return fn();
+  } finally {
+    mode.region = before;
+  }
+}
+
+/**
+ * Has a value that was made in `region` kept until the end of `holder`. A view has no memory of its own: what it shows
+ * is kept.
+ */
+export function keepFor(node: Node, region: Region, holder: Region | null): void {
+  for (let at: Node | undefined = node; at !== undefined; ) {
+    if (at.holder === region) at.holder = holder;
+    at = at.primitive.lowering.kind === "view" ? at.inputs[0] : undefined;
+  }
 }
 
 /** Applies an operator: one new node, and a tensor that names it. */

@@ -1,10 +1,9 @@
 /** The memory report of a plan. */
 import { sizeOf } from "../graph/shape.js";
 import type { Node } from "../graph/tensor.js";
-import { topological } from "../graph/walk.js";
 import { aligned, type Buffer, programBytes } from "./buffer.js";
 import { peakOf } from "./place.js";
-import { type Plan, type State, stateBytes } from "./plan.js";
+import { forwardOf, type Plan, type State, stateBytes } from "./plan.js";
 import { flopsOf } from "./recompute-model.js";
 
 /** What a compiled step needs, in bytes, known before anything runs. */
@@ -52,14 +51,13 @@ export function statesBytes(states: readonly State[]): number {
   return states.reduce((total, state) => total + aligned(stateBytes(state)), 0);
 }
 
-/** What results are computed from and is read again when they are there: the forward pass's, for the backward pass. */
-function savedOf({ steps, temporaries, roots, results }: Plan): readonly Buffer[] {
-  const forward = new Set(topological(roots.slice(0, results.length)));
-  const done = steps.findLastIndex(({ nodes }) => nodes.some((node) => forward.has(node)));
-  return temporaries.filter(
-    ({ node, first, last }) =>
-      node !== null && forward.has(node) && first >= 0 && first <= done && last > done && Number.isFinite(last),
-  );
+/** The values of the forward pass whose last reader is not of it: the backward pass, or what computes them again for it. */
+function savedOf(plan: Plan): readonly Buffer[] {
+  const isForward = forwardOf(plan);
+  return plan.temporaries.filter(({ node, first, last }) => {
+    const reader = plan.steps[last];
+    return node !== null && first >= 0 && reader !== undefined && isForward(node) && !reader.nodes.some(isForward);
+  });
 }
 
 /**

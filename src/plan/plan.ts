@@ -14,6 +14,7 @@ import { verifyGraph } from "../graph/verify.js";
 import { wholeView } from "../graph/view.js";
 import { topological } from "../graph/walk.js";
 import { type Buffer, type PlanOperand, paddedBytes, programBytes, type Step } from "./buffer.js";
+import { originalOf } from "./copy.js";
 import { type Code, encode } from "./encode.js";
 import { fuse, type Unit } from "./fuse.js";
 import { type Lowered, lower, stateBuffer, type Targets } from "./lower.js";
@@ -51,6 +52,8 @@ export interface Request {
   /** Leaves that stand for the current value of a state, by slot. */
   readonly stateLeaves: ReadonlyMap<Node, number>;
   readonly updates: readonly { readonly slot: number; readonly node: Node }[];
+  /** What backward passes started from; if none is given, the results. */
+  readonly differentiated?: readonly Node[];
   /** Computes again what a policy, a budget and checkpoints ask for. Only checkpoints are kept to if not given. */
   readonly recompute?: Recompute;
 }
@@ -79,8 +82,16 @@ export interface Scheduled {
  */
 export type LayOut = (units: readonly Unit[], targets: Targets, enough?: number) => LaidOut;
 
-/** Rewrites a schedule so that values are computed again instead of being kept. */
-export type Recompute = (units: readonly Unit[], targets: Targets, layOut: LayOut) => Scheduled;
+/**
+ * Rewrites a schedule so that values are computed again instead of being kept.
+ * @param forward the nodes that the forward pass ends in
+ */
+export type Recompute = (
+  units: readonly Unit[],
+  targets: Targets,
+  layOut: LayOut,
+  forward: readonly Node[],
+) => Scheduled;
 
 let forCheckpoints: Recompute | null = null;
 
@@ -104,12 +115,20 @@ export interface Plan {
   readonly states: readonly State[];
   /** The states that the program gives new values. */
   readonly updates: Targets["updates"];
+  /** What the forward pass ends in, as the graph was before anything was computed again. */
+  readonly forward: readonly Node[];
   /** The simplified graph, with what is computed again. */
   readonly roots: readonly Node[];
   /** The original of each value that is computed again. */
   readonly originals: ReadonlyMap<Node, Node>;
   /** All nodes that are computed again. */
   readonly copies: ReadonlySet<Node>;
+}
+
+/** Tells the nodes of the forward pass from those of the backward pass, which may compute them again, and of updates. */
+export function forwardOf({ forward, copies }: Pick<Plan, "forward" | "copies">): (node: Node) => boolean {
+  const nodes = new Set(topological(forward));
+  return (node) => nodes.has(originalOf(node)) && !copies.has(node);
 }
 
 /** Bytes that a state takes in memory, with padding. */
@@ -197,10 +216,13 @@ export function compilePlan(request: Request): Plan {
   const started = debugLevel >= 1 ? performance.now() : 0;
   const wanted = [...request.results, ...request.updates.map(({ node }) => node)];
   debug(2, () => `traced graph:\n${printGraph(wanted)}`);
-  const roots = simplify(wanted);
+  const differentiated = request.differentiated ?? [];
+  const simplified = simplify([...wanted, ...differentiated]);
+  const roots = simplified.slice(0, wanted.length);
   if (checking) verifyGraph("simplification", roots, wanted);
   debug(2, () => `simplified graph:\n${printGraph(roots)}`);
   const results = roots.slice(0, request.results.length);
+  const forward = differentiated.length > 0 ? simplified.slice(wanted.length) : results;
   const updates = request.updates.map(({ slot }, i) => ({ slot, node: roots[results.length + i] as Node }));
   const leaves = new Leaves(request.stateLeaves);
   const layOut: LayOut = (scheduled, targets, enough) => {
@@ -216,7 +238,7 @@ export function compilePlan(request: Request): Plan {
   const plain = schedule(fuse(topological(roots), new Set(roots)), { results, updates }, request.stateLeaves);
   const asItIs: Scheduled = { units: plain, targets: { results, updates }, originals: new Map(), copies: new Set() };
   const pass = request.recompute ?? forCheckpoints;
-  const { units, targets, originals, copies } = pass === null ? asItIs : pass(plain, asItIs.targets, layOut);
+  const { units, targets, originals, copies } = pass === null ? asItIs : pass(plain, asItIs.targets, layOut, forward);
   const { lowered, temporaries, temporaryBytes } = layOut(units, targets);
   if (checking) verifyGraph("recomputation", targetNodes(targets), wanted);
   debug(1, () => {
@@ -242,6 +264,7 @@ export function compilePlan(request: Request): Plan {
     })),
     states: request.states,
     updates: targets.updates,
+    forward,
     roots: targetNodes(targets),
     originals,
     copies,

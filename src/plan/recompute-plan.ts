@@ -1,26 +1,23 @@
 /** Recomputation as a pass over a schedule: what checkpoints, a policy and a budget ask for, together. */
 import { ArenaError } from "../graph/errors.js";
-import type { Node, Region } from "../graph/tensor.js";
-import { topological } from "../graph/walk.js";
+import { namesOf } from "../graph/names.js";
+import type { RecomputePolicy } from "../graph/policy.js";
+import { isWithin, type Node } from "../graph/tensor.js";
+import { isLeaf, topological } from "../graph/walk.js";
 import { aligned } from "./buffer.js";
 import type { Unit } from "./fuse.js";
 import type { Targets } from "./lower.js";
 import type { LaidOut, LayOut, Scheduled } from "./plan.js";
 import { isRoute, type Route, route, SCORES, type Score } from "./recompute.js";
 import { fitBudget } from "./recompute-budget.js";
-import { modelOf, type UnitModel } from "./recompute-model.js";
+import { modelOf, type UnitModel, type Value } from "./recompute-model.js";
 import { rebuild } from "./recompute-rebuild.js";
-
-/**
- * Which values of the forward pass (what the results are computed from) the backward pass computes again whatever the
- * budget: `cheap`, those of elementwise operators, reductions and copies; `all but products`, and all others that do
- * not come from a matrix product or a convolution.
- */
-export type RecomputePolicy = "cheap" | "all but products";
 
 /** What a program may compute again. */
 export interface Wanted {
   readonly policy?: RecomputePolicy;
+  /** What the forward pass ends in. */
+  readonly forward?: readonly Node[];
   /** Bytes that the whole arena may take. */
   readonly budget?: number;
   /** Of the arena, what is not this program's: states and shared memory. */
@@ -32,30 +29,58 @@ function arenaOf({ temporaryBytes, programBytes }: LaidOut, { otherBytes = 0 }: 
   return aligned(temporaryBytes) + programBytes + otherBytes;
 }
 
-/** Whether `region` is `outer` or within it. */
-function isWithin(region: Region | null, outer: Region): boolean {
-  for (let at = region; at !== null; at = at.parent) if (at === outer) return true;
-  return false;
+/** The names of values that are in memory. That of a view which moves nothing is a name of what it shows. */
+function namesIn({ units, values }: UnitModel): ReadonlyMap<Node, ReadonlySet<string>> {
+  const inMemory = new Set(values.map(({ node }) => node));
+  const found = new Map<Node, Set<string>>();
+  for (const named of units.flatMap(({ nodes }) => nodes)) {
+    const names = namesOf(named);
+    if (names.size === 0) continue;
+    let node = named;
+    while (!inMemory.has(node) && !isLeaf(node) && node.primitive.lowering.kind === "view")
+      [node] = node.inputs as [Node];
+    found.set(node, new Set([...(found.get(node) ?? []), ...names]));
+  }
+  return found;
+}
+
+/** Whether a policy keeps a value. It is judged by what computing it again from memory takes. */
+function keeps(
+  policy: RecomputePolicy | undefined,
+  { clone }: Value,
+  names: ReadonlyMap<Node, ReadonlySet<string>>,
+): boolean {
+  if (policy === undefined) return false;
+  if (policy === "nothing") return true;
+  return clone.some((node) => {
+    const { name, lowering } = node.primitive;
+    if (policy === "cheap") return lowering.kind === "kernel";
+    if (policy === "all but products") return lowering.kind === "kernel" && lowering.epilogue !== undefined;
+    return policy.saveOnly.includes(name) || policy.saveOnly.some((wanted) => names.get(node)?.has(wanted));
+  });
 }
 
 /** The values that are given up in any case, and the last unit before that. */
-function dropsOf(model: UnitModel, { results }: Targets, policy: RecomputePolicy | undefined): Map<number, number> {
-  const forward = policy === undefined ? new Set<Node>() : new Set(topological(results));
+function dropsOf(model: UnitModel, { policy, forward }: Wanted): Map<number, number> {
   const drops = new Map<number, number>();
-  model.values.forEach(({ node, unit, uses, kept }, v) => {
+  if (policy === "nothing") return drops;
+  const names = namesIn(model);
+  let again = false;
+  const within = new Set(policy === undefined ? [] : topological(forward ?? []));
+  model.values.forEach((value, v) => {
+    const { node, unit, uses, kept } = value;
     if (kept) return;
-    const { kind } = node.primitive.lowering;
-    const product = kind === "kernel" && node.primitive.lowering.epilogue !== undefined;
-    const byPolicy = forward.has(node) && (policy === "cheap" ? kind !== "kernel" : !product);
-    const { holder } = node;
-    if (holder === null && !byPolicy) return;
+    let { holder } = node;
+    while (holder !== null && keeps(holder.policy, value, names)) holder = holder.parent;
+    if (holder === null && (policy === undefined || !within.has(node) || keeps(policy, value, names))) return;
     const isInside = (reader: Node): boolean =>
-      byPolicy ? forward.has(reader) : holder !== null && isWithin(reader.region, holder);
+      holder === null ? within.has(reader) : isWithin(reader.region, holder);
     const inside = uses.filter((use) => (model.units[use] as Unit).nodes.some(isInside));
     const last = inside.at(-1) ?? unit;
-    if (uses.some((use) => use > last)) drops.set(v, last);
+    drops.set(v, last);
+    again ||= uses.some((use) => use > last);
   });
-  return drops;
+  return again ? drops : new Map();
 }
 
 /**
@@ -73,8 +98,14 @@ export function recompute(units: readonly Unit[], targets: Targets, wanted: Want
   const own = new Set(laidOut.lowered.temporaries);
   const argumentBytes = laidOut.temporaries.reduce((sum, buffer) => (own.has(buffer) ? sum : sum + buffer.bytes), 0);
   const model = modelOf(units, laidOut.lowered, argumentBytes);
-  const drops = dropsOf(model, targets, policy);
-  if (drops.size === 0 && (budget === undefined || arenaOf(laidOut, wanted) <= budget)) return asTheyAre;
+  const drops = dropsOf(model, wanted);
+  const bytes = arenaOf(laidOut, wanted);
+  if (drops.size === 0 && (budget === undefined || bytes <= budget)) return asTheyAre;
+  if (policy === "nothing") {
+    throw new ArenaError(
+      `compile: without computing anything again this function takes ${bytes} bytes, and the memory budget is ${budget}; leave out recompute: "nothing" to have values computed again`,
+    );
+  }
 
   const along = (chosen: Route): Scheduled => {
     const { units, resolve, originals, copies } = rebuild(model, chosen);
@@ -97,7 +128,7 @@ export function recompute(units: readonly Unit[], targets: Targets, wanted: Want
   const fitted = fitBudget(model, budget - fixed, drops, place);
   if ("route" in fitted) return along(fitted.route);
   // Where the peak is in the updates, computing again may only make it worse.
-  const least = Math.min(fitted.bytes + fixed, drops.size === 0 ? arenaOf(laidOut, wanted) : Number.POSITIVE_INFINITY);
+  const least = Math.min(fitted.bytes + fixed, drops.size === 0 ? bytes : Number.POSITIVE_INFINITY);
   const step = (units[fitted.unit] as Unit).nodes;
   throw new ArenaError(
     `compile: a memory budget of ${budget} bytes is too small: the least found for this function is ${least}, of which ${wanted.otherBytes ?? 0} are its states and shared memory; the step that needs most computes ${step.map(({ primitive }) => primitive.name).join("+")} [${step.at(-1)?.shape}]`,

@@ -109,7 +109,7 @@ class Walk {
   /** Whether the unit of each value has run, and whether that computed it. */
   private readonly ran: Uint8Array;
   private readonly known: Uint8Array;
-  /** Whether a value that is gone will be computed again, so that it claims its inputs, and by how many each is. */
+  /** Whether a value will be computed again, so that it claims its inputs, and by how many each is claimed. */
   private readonly claims: Uint8Array;
   private readonly claimed: Int32Array;
   /**
@@ -168,6 +168,13 @@ class Walk {
     return (this.nextUse[v] as number) < this.value(v).uses.length || (this.claimed[v] as number) > 0;
   }
 
+  /** Whether `v` is there, is given up soon in any case, and is wanted again after that. */
+  private returns(v: number): boolean {
+    const drop = this.choices.dropAfter?.get(v);
+    if (drop === undefined || this.time > drop || this.resident[v] === 0) return false;
+    return (this.claimed[v] as number) > 0 || (this.value(v).uses.at(-1) ?? -1) > drop;
+  }
+
   /** Brings into line with a change to `v` what it claims, and what nothing waits for any more. */
   private refresh(changed: number): void {
     const stack = [changed];
@@ -183,7 +190,8 @@ class Walk {
         if (idle) this.idle.add(v);
         else this.idle.delete(v);
       }
-      const claims = this.resident[v] === 0 && this.ran[v] === 1 && wanted ? 1 : 0;
+      // What is sure to go claims its inputs while it is there, or they would be gone when it is computed again.
+      const claims = this.returns(v) || (this.resident[v] === 0 && this.ran[v] === 1 && wanted) ? 1 : 0;
       if (claims === this.claims[v]) continue;
       this.claims[v] = claims;
       for (const x of inputs) {
@@ -299,8 +307,14 @@ class Walk {
   private fetchAll(values: readonly number[]): DeadEnd | null {
     for (const v of values) {
       if (this.resident[v] === 1) continue;
-      const { unit } = this.value(v);
-      const failed = this.fetch(values.filter((x) => this.resident[x] === 0 && this.value(x).unit === unit));
+      const { unit, clone } = this.value(v);
+      // Without a limit nothing speaks against what else of the unit waits for the same product.
+      const shares = (x: number): boolean =>
+        this.limit === Number.POSITIVE_INFINITY &&
+        this.isWanted(x) &&
+        this.value(x).clone.some((node) => node.primitive.lowering.kind === "kernel" && clone.includes(node));
+      const { outputs } = this.model.work[unit] as Work;
+      const failed = this.fetch(outputs.filter((x) => this.resident[x] === 0 && (values.includes(x) || shares(x))));
       if (failed !== null) return failed;
     }
     return null;

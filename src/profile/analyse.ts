@@ -4,7 +4,7 @@ import type { Node } from "../graph/tensor.js";
 import { isLeaf, topological } from "../graph/walk.js";
 import { Opcode } from "../isa.js";
 import type { PlanOperand, Step } from "../plan/buffer.js";
-import type { Plan } from "../plan/plan.js";
+import { forwardOf, type Plan } from "../plan/plan.js";
 import { opcodeName } from "../plan/print.js";
 import type { Ceilings } from "./ceilings.js";
 import type { Part, Recording } from "./record.js";
@@ -94,19 +94,19 @@ function flopsOf({ opcode, nodes }: Step): number {
 }
 
 /**
- * The phase of every node. Forward is what the results (the loss) are computed from. What reads numbers that the
+ * The phase of every node. Forward is what a gradient was asked of, and all that it is computed from. What reads numbers that the
  * forward pass does not, and that are no constants (the optimizer's states, its learning rate), is the optimizer's;
  * the rest is backward.
  */
-function phasesOf({ roots, results }: Plan): (node: Node) => Phase {
-  const forward = new Set(topological(roots.slice(0, results.length)));
+function phasesOf(plan: Plan): (node: Node) => Phase {
+  const isForward = forwardOf(plan);
   const optimizer = new Set<Node>();
-  for (const node of topological(roots)) {
-    if (forward.has(node)) continue;
+  for (const node of topological(plan.roots)) {
+    if (isForward(node)) continue;
     const own = isLeaf(node) ? constantValue(node) === undefined : node.inputs.some((x) => optimizer.has(x));
     if (own) optimizer.add(node);
   }
-  return (node) => (forward.has(node) ? "forward" : optimizer.has(node) ? "optimizer" : "backward");
+  return (node) => (isForward(node) ? "forward" : optimizer.has(node) ? "optimizer" : "backward");
 }
 
 function phaseOf(nodes: readonly Node[], phase: (node: Node) => Phase): string {

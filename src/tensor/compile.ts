@@ -4,16 +4,19 @@
 import { debugLevel } from "../graph/debug.js";
 import type { TypedArray } from "../graph/dtype.js";
 import { ArgumentError, TraceError } from "../graph/errors.js";
+import { expectNames } from "../graph/names.js";
+import { expectPolicy, type RecomputePolicy } from "../graph/policy.js";
 import { printGraph } from "../graph/print.js";
 import { formatShape, sameShape } from "../graph/shape.js";
 import { Sites } from "../graph/sites.js";
 import { type CellAttrs, dataNode, dataPrimitive } from "../graph/sources.js";
 import { type AnyPrimitive, mode, Node, Tensor } from "../graph/tensor.js";
 import { leavesOf, mapTree, type Tree } from "../graph/tree.js";
+import { topological } from "../graph/walk.js";
 import { originalOf } from "../plan/copy.js";
 import { type MemoryReport, memoryReport, statesBytes } from "../plan/memory.js";
 import { compilePlan, type Plan, type Request } from "../plan/plan.js";
-import { type RecomputePolicy, recompute } from "../plan/recompute-plan.js";
+import { recompute } from "../plan/recompute-plan.js";
 import { explainMemory, memoryMap } from "../plan/report.js";
 import { type Bound, Program, Resident, type Runtime } from "../runtime/runtime.js";
 import { readNode } from "./realize.js";
@@ -32,7 +35,7 @@ export interface CompileOptions {
    * bits.
    */
   readonly memoryBudget?: number | string;
-  /** Computes values again whatever the budget. */
+  /** Which values are computed again whatever the budget. What `checkpoint` marks is computed again besides. */
   readonly recompute?: RecomputePolicy;
 }
 
@@ -140,11 +143,17 @@ class Specialization<Out extends Returned> {
     // A gradient that is only cleared needs no memory.
     const slots = trace.slots.filter(({ placeholder, final }) => placeholder !== null || final != null);
     this.bound = slots.map((slot) => ({ slot, resident: null, holds: null }));
-    const request = requestFor(slots, results);
+    const request = { ...requestFor(slots, results), differentiated: trace.differentiated };
+    const { policy } = options;
+    if (typeof policy === "object") {
+      const { differentiated } = trace;
+      expectNames("compile", policy, topological(differentiated.length > 0 ? differentiated : results));
+    }
     const otherBytes = statesBytes(request.states) + owner.sharedBytes;
     this.plan = compilePlan({
       ...request,
-      recompute: (units, targets, layOut) => recompute(units, targets, { ...options, otherBytes }, layOut),
+      recompute: (units, targets, layOut, forward) =>
+        recompute(units, targets, { ...options, otherBytes, forward }, layOut),
     });
     this.argumentOf = this.plan.inputs.map(({ node }) => placeholders.indexOf(node));
     this.cellOf = this.plan.cells.map(({ node }) => trace.cells.indexOf(node));
@@ -337,6 +346,7 @@ function signatureOf(args: readonly Tree[], leaves: Tensor[]): string {
  *
  * @param fn takes tensors, or arrays and plain objects of them, and returns such or nothing
  * @param options.memoryBudget bytes that the arena may take, such as `"48MB"`
+ * @param options.recompute which values are computed again whatever the budget, such as `{ saveOnly: ["attention"] }`
  * @throws TraceError where a value is read inside, or a gradient history would have to leave the function; ArenaError
  * where the memory budget is below what the function needs, saying how much that is
  * @example
@@ -353,6 +363,7 @@ export function compile<Args extends readonly Tree[], Out extends Returned>(
   fn: (...args: Args) => Out,
   { memoryBudget, recompute }: CompileOptions = {},
 ): Compiled<Args, Out> {
+  if (recompute !== undefined) expectPolicy("compile: recompute", recompute);
   const options = {
     ...(memoryBudget === undefined ? {} : { budget: parseBytes("compile: memoryBudget", memoryBudget) }),
     ...(recompute === undefined ? {} : { policy: recompute }),

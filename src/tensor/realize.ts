@@ -140,6 +140,7 @@ function regionNumber(region: Region, known: Map<Region, number>): number {
   const number = known.get(region);
   if (number !== undefined) return number;
   push(region.parent === null ? -1 : regionNumber(region.parent, known));
+  pushAttrs(region.policy ?? null);
   known.set(region, known.size);
   return known.size - 1;
 }

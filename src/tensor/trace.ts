@@ -35,6 +35,8 @@ export class Trace implements Scope {
   readonly cells: Node[] = [];
   /** What the function found outside of tensors; a later run must find the same. */
   readonly guards: (() => boolean)[] = [];
+  /** What backward passes started from. */
+  readonly differentiated: Node[] = [];
   private readonly tensors = new Map<Tensor, Slot>();
   private readonly grads = new Map<Tensor, GradEntry>();
 
@@ -85,6 +87,10 @@ export class Trace implements Scope {
 
   addGuard(holds: () => boolean): void {
     this.guards.push(holds);
+  }
+
+  addDifferentiated(outputs: readonly Node[]): void {
+    this.differentiated.push(...outputs);
   }
 
   /** Closes the trace: works out what every slot holds at the end. */

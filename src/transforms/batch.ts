@@ -6,7 +6,18 @@ import { ArgumentError, GradError, ShapeError, TraceError } from "../graph/error
 import type { BatchContext } from "../graph/primitive.js";
 import { formatShape, normalizeDim } from "../graph/shape.js";
 import { type CellAttrs, cell, cellPrimitive, constant, constantPrimitive, inputPrimitive } from "../graph/sources.js";
-import { type AnyPrimitive, apply, mode, Node, nodeOf, noGrad, type Scope, Tensor } from "../graph/tensor.js";
+import {
+  type AnyPrimitive,
+  apply,
+  inRegion,
+  keepFor,
+  mode,
+  Node,
+  nodeOf,
+  noGrad,
+  type Scope,
+  Tensor,
+} from "../graph/tensor.js";
 import { leavesOf, mapTree, type Tree } from "../graph/tree.js";
 import { movedim } from "../ops/arrange.js";
 import { stack } from "../ops/join.js";
@@ -60,6 +71,9 @@ class ExampleScope implements Scope {
   addGuard(holds: () => boolean): void {
     this.outer?.addGuard(holds);
   }
+
+  /** What is made for one example is made anew for all of them. */
+  addDifferentiated(): void {}
 
   private under<T>(scope: Scope | null, fn: () => T): T {
     const before = mode.scope;
@@ -173,10 +187,9 @@ function replayAll(outputs: readonly Node[], scope: Scope, known: Map<Node, Batc
     const values = node.inputs.map((x) => known.get(x) as Batched);
     // What the function cut off from gradients stays so.
     const run = node.requiresGrad ? withGrad : noGrad;
-    known.set(
-      node,
-      run(() => replay(node, values, size)),
-    );
+    const all = inRegion(node.region, () => run(() => replay(node, values, size)));
+    if (node.region !== null) keepFor(nodeOf(all.tensor), node.region, node.holder);
+    known.set(node, all);
   }
   return outputs.map((node) => known.get(node) as Batched);
 }

@@ -23,6 +23,7 @@ function cotangents(
   seeds: readonly Tensor[],
   variables: ReadonlySet<Node> = new Set(),
 ): Map<Node, Tensor> {
+  mode.scope?.addDifferentiated(outputs);
   const order = variables.size > 0 ? between(outputs, variables) : differentiable(outputs, variables);
   const terms = new Map<Node, Tensor[]>(order.map((node) => [node, []]));
   outputs.forEach((node, i) => {
