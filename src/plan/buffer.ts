@@ -25,8 +25,8 @@ export interface Buffer {
   last: number;
   /** Byte offset within its region, once placed. */
   offset: number;
-  /** A buffer whose memory this one could take over, if step `step` is the last to use it. */
-  reuses: { readonly from: Buffer; readonly step: number } | null;
+  /** Buffers whose memory this one could take over, if step `step` is the last to use them. */
+  reuses: { readonly from: readonly Buffer[]; readonly step: number } | null;
 }
 
 /** An operand of the plan. */

@@ -279,14 +279,12 @@ class Lowerer {
 
   /** Lets outputs of the last step take over the memory of inputs that die there. */
   private reuse(pairs: readonly { readonly output: Node; readonly input: PlanOperand }[]): void {
-    const taken = new Set<Buffer>();
     for (const { output, input } of pairs) {
       const { buffer } = this.valueOf(output);
       const whole = input.offset === 0 && input.buffer.bytes === buffer.bytes;
       const bothTemporary = input.buffer.region.kind === "temporary" && buffer.region.kind === "temporary";
-      if (!whole || !bothTemporary || buffer.reuses !== null || taken.has(input.buffer)) continue;
-      taken.add(input.buffer);
-      buffer.reuses = { from: input.buffer, step: this.steps.length - 1 };
+      if (!whole || !bothTemporary) continue;
+      buffer.reuses = { from: [...(buffer.reuses?.from ?? []), input.buffer], step: this.steps.length - 1 };
     }
   }
 

@@ -17,8 +17,9 @@ function blocksOf(buffers: readonly Buffer[]): Block[] {
   const blocks: Block[] = [];
   for (const buffer of buffers) {
     const { reuses } = buffer;
-    const block = reuses === null || reuses.from.last !== reuses.step ? undefined : blockOf.get(reuses.from);
-    if (block !== undefined && block.buffers.at(-1) === reuses?.from) {
+    const from = reuses?.from.find((x) => x.last === reuses.step && blockOf.get(x)?.buffers.at(-1) === x);
+    const block = from === undefined ? undefined : blockOf.get(from);
+    if (block !== undefined) {
       block.buffers.push(buffer);
       block.last = Math.max(block.last, buffer.last);
       blockOf.set(buffer, block);

@@ -6,7 +6,8 @@
  * machine.
  */
 
-import { type Choices, type DeadEnd, isRoute, type Route, route, SCORES } from "./recompute.js";
+import { type Choices, isRoute, type Route, route, SCORES } from "./recompute.js";
+import { cheapest } from "./recompute-exact.js";
 import type { Model } from "./recompute-model.js";
 import { chainOf } from "./recompute-stages.js";
 
@@ -27,10 +28,8 @@ export interface Least {
 const MAX_MOVES = 8;
 /** Stretches over which the local search tries to keep a value after all. */
 const MAX_TRIES = 24;
-/** Values of a program that is small: there whatever could be given up is tried, in so many walks of some ways. */
-const SMALL = 48;
-const SMALL_WAYS = 4;
-const MAX_WALKS = 1000;
+/** Limits, the budget and some below it, within which the cheapest route is looked for whose program fits, placed. */
+const EXACT_LIMITS = 4;
 /** Halvings of the interval in which the least limit lies. */
 const HALVINGS = 10;
 /** How near to the least limit so far another way must come to be followed: placed, it may take less all the same. */
@@ -43,12 +42,6 @@ const CHAIN_WAYS = 2;
 /** Ways to choose, of which no single one is best on every graph. */
 function portfolio(dropAfter: ReadonlyMap<number, number>): Choices[] {
   return [false, true].flatMap((joinOften) => SCORES.map((score) => ({ score, dropAfter, joinOften })));
-}
-
-/** Whether one way leads further than another, or as far for less. */
-function isBetter(a: Route | DeadEnd, b: Route | DeadEnd): boolean {
-  if (isRoute(a)) return !isRoute(b) || a.cost < b.cost;
-  return !isRoute(b) && (a.unit > b.unit || (a.unit === b.unit && a.bytes < b.bytes));
 }
 
 /**
@@ -82,34 +75,14 @@ export function fitBudget<P>(
     }
     return fits;
   };
-  let tries = MAX_WALKS;
-  /** Gives up one value in place of another, from the best way so far that this was not tried on. */
-  const climb = (choices: Choices, limit: number): void => {
-    const open = [route(model, limit, { ...choices, victims: [] })];
-    const seen = new Set<string>();
-    for (;;) {
-      const from = open.reduce((a, b) => (a !== undefined && !isBetter(b, a) ? a : b), open[0]);
-      if (from === undefined) return;
-      open.splice(open.indexOf(from), 1);
-      for (const [i, { others }] of from.givenUp.entries()) {
-        const before = from.givenUp.slice(0, i).map(({ value }) => value);
-        for (const other of others) {
-          const victims = [...before, other];
-          const key = victims.join();
-          if (seen.has(key)) continue;
-          seen.add(key);
-          if (tries-- <= 0) return;
-          const found = route(model, limit, { ...choices, victims });
-          if (isRoute(found) && (best === null || found.cost < best.route.cost)) {
-            const placed = place(found);
-            if (placed.bytes <= budget) best = { route: found, placed, choices: { ...choices, victims }, limit };
-          }
-          if (!isRoute(found) || best === null || found.cost < 2 * best.route.cost) open.push(found);
-        }
-      }
-    }
-  };
-
+  for (let i = 0; i < EXACT_LIMITS; i++) {
+    let placed = { bytes: 0 } as Fitted<P>["placed"];
+    const optimum = cheapest(model, budget * (1 - i / 32), dropAfter, (route) => {
+      placed = place(route);
+      return placed.bytes <= budget;
+    });
+    if (optimum !== null) return { route: optimum, placed };
+  }
   const ways = portfolio(dropAfter);
   for (const choices of ways) attempt(choices);
   const chain = chainOf(model);
@@ -117,7 +90,6 @@ export function fitBudget<P>(
     const spare = chain(share * (budget - model.argumentBytes));
     if (spare !== null) for (const choices of ways.slice(0, CHAIN_WAYS)) attempt({ ...choices, spare });
   }
-  if (model.values.length <= SMALL) for (const choices of ways.slice(0, SMALL_WAYS)) climb(choices, budget);
   const found = best as (Fitted<P> & { readonly choices: Choices }) | null;
   if (found === null) {
     const least = leastOf(model, dropAfter, place);

@@ -41,8 +41,8 @@ export interface Value extends Host {
   /** Of that, what its unit spares if it does not compute this value. */
   readonly ownCost: number;
   readonly flops: number;
-  /** The value whose memory it takes over, if that dies as this is written; -1 if none. */
-  readonly reuses: number;
+  /** Values of which it takes over the memory of one, if that dies as this is written. */
+  readonly reuses: readonly number[];
   /** Whether the host reads it, so that it must stay. */
   readonly kept: boolean;
 }
@@ -251,7 +251,7 @@ export function modelOf(units: readonly Unit[], lowered: Lowered, argumentBytes:
       cost: costOf(clone, reads, [node]),
       ownCost: costOf(own, [], [node]),
       flops: flopsOf(clone),
-      reuses: buffer.reuses === null ? -1 : (numbers.get(buffer.reuses.from) ?? -1),
+      reuses: (buffer.reuses?.from ?? []).map((from) => numbers.get(from)).filter((x) => x !== undefined),
       kept: buffer.last === Number.POSITIVE_INFINITY,
     };
   });

@@ -14,18 +14,8 @@ export type Action =
   | { readonly unit: number; readonly joined: readonly number[]; readonly deferred: readonly number[] }
   | { readonly again: readonly number[]; readonly joined: readonly number[]; readonly gaps: readonly number[] };
 
-/**
- * A value given up for room, and what could have been in its place, the best first: other values, and below zero, as
- * {@link EARLY} less its number, a value that is gone and is computed again while what it is made from is there.
- */
-export interface GivenUp {
-  readonly value: number;
-  readonly others: readonly number[];
-}
-
 /** A way through the schedule. */
 export interface Route {
-  readonly givenUp: readonly GivenUp[];
   readonly actions: readonly Action[];
   /** What computing again costs, as {@link Value.cost}. */
   readonly cost: number;
@@ -34,7 +24,6 @@ export interface Route {
 
 /** Where no way was found. */
 export interface DeadEnd {
-  readonly givenUp: readonly GivenUp[];
   /** The unit that needs more than there is. */
   readonly unit: number;
   /** Bytes that would have to be alive there. */
@@ -61,11 +50,6 @@ export interface Choices {
   readonly dropAfter?: ReadonlyMap<number, number>;
   /** Stretches between two uses of a value over which it is not given up for room: see {@link gapOf}. */
   readonly pinned?: ReadonlySet<number>;
-  /**
-   * For trying all: what is done first for room, one thing after the other, as {@link GivenUp}; behind them the score
-   * decides. That takes long.
-   */
-  readonly victims?: readonly number[];
   /** Values that are given up before others. */
   readonly spare?: Spare | undefined;
   /** Whether a chain is computed within another even where it is needed once more later. */
@@ -77,15 +61,6 @@ const MOST_COST = 3;
 
 /** More than any two scores differ by. */
 const FIRST = 1e100;
-
-/** A walk that makes room more often than this, for each value, only goes round in circles. */
-const MAX_EVENTS = 3;
-
-/** See {@link GivenUp}. */
-const EARLY = -1;
-
-/** How many of the others are named where one value is given up. */
-const MAX_OTHERS = 8;
 
 const MAX_USES = 2 ** 20;
 
@@ -112,17 +87,10 @@ class Walk {
   /** Whether a value will be computed again, so that it claims its inputs, and by how many each is claimed. */
   private readonly claims: Uint8Array;
   private readonly claimed: Int32Array;
-  /**
-   * What is in memory and nothing waits for. Where all is tried, it stays until room is needed: giving another up may
-   * call for it.
-   */
-  private readonly idle = new Set<number>();
-  private idleBytes = 0;
   /** For each value, when it is needed next: by a unit, or for computing another one again. */
   private readonly needed: Float64Array;
   private readonly again: Float64Array;
   private readonly actions: Action[] = [];
-  private readonly givenUp: GivenUp[] = [];
   private live: number;
   private peak = 0;
   private cost = 0;
@@ -153,9 +121,9 @@ class Walk {
       this.time = unit;
       const failed = this.execute(unit);
       if (failed !== null) return failed;
-      if (this.cost > MOST_COST * model.cost) return { givenUp: this.givenUp, unit, bytes: this.live };
+      if (this.cost > MOST_COST * model.cost) return { unit, bytes: this.live };
     }
-    return { givenUp: this.givenUp, actions: this.actions, cost: this.cost, peakBytes: this.peak };
+    return { actions: this.actions, cost: this.cost, peakBytes: this.peak };
   }
 
   private value(v: number): Value {
@@ -182,13 +150,9 @@ class Walk {
       const { inputs, kept, bytes } = this.value(v);
       const wanted = this.isWanted(v);
       const idle = this.resident[v] === 1 && !wanted && this.locked[v] === 0 && !kept;
-      if (idle && this.choices.victims === undefined) {
+      if (idle) {
         this.resident[v] = 0;
         this.live -= bytes;
-      } else if (idle !== this.idle.has(v)) {
-        this.idleBytes += idle ? bytes : -bytes;
-        if (idle) this.idle.add(v);
-        else this.idle.delete(v);
       }
       // What is sure to go claims its inputs while it is there, or they would be gone when it is computed again.
       const claims = this.returns(v) || (this.resident[v] === 0 && this.ran[v] === 1 && wanted) ? 1 : 0;
@@ -249,9 +213,9 @@ class Walk {
     const takenOver = new Set<number>();
     const placed: number[] = [];
     for (const v of outputs) {
-      const { reuses } = this.value(v);
-      if (reads.includes(reuses) && !this.isWanted(reuses) && !takenOver.has(reuses)) takenOver.add(reuses);
-      else placed.push(v);
+      const over = this.value(v).reuses.find((x) => reads.includes(x) && !this.isWanted(x) && !takenOver.has(x));
+      if (over === undefined) placed.push(v);
+      else takenOver.add(over);
     }
     const bytes = placed.reduce((sum, v) => sum + this.value(v).bytes, work.workspace);
     const deferred = this.makeRoom(bytes, this.deferrable(work, placed, joined));
@@ -333,10 +297,14 @@ class Walk {
     let bytes = 0;
     for (const v of group) {
       const { reuses, workspace } = this.value(v);
-      const last = reads.includes(reuses) && this.locked[reuses] === 1 && this.claimed[reuses] === 1;
-      const dies = last && (this.nextUse[reuses] as number) >= this.value(reuses).uses.length;
-      if (dies && group.length === 1) takenOver.add(reuses);
-      else bytes += this.value(v).bytes;
+      const dies = (x: number): boolean =>
+        reads.includes(x) &&
+        this.locked[x] === 1 &&
+        this.claimed[x] === 1 &&
+        (this.nextUse[x] as number) >= this.value(x).uses.length;
+      const over = group.length === 1 ? reuses.find(dies) : undefined;
+      if (over === undefined) bytes += this.value(v).bytes;
+      else takenOver.add(over);
       bytes += workspace;
     }
     const room = this.makeRoom(bytes, []);
@@ -382,13 +350,6 @@ class Walk {
     }
   }
 
-  /** Values that are gone and could be computed again before what they are computed from is given up. */
-  private early(): number[] {
-    return [...this.claims.keys()].filter(
-      (v) => this.claims[v] === 1 && this.locked[v] === 0 && this.value(v).inputs.every((x) => this.resident[x] === 1),
-    );
-  }
-
   /** Scores the values that could be given up, or left for later. */
   private score(scores: Map<number, number>, deferrable: readonly number[], deferred: readonly number[]): void {
     const { values, choices } = this;
@@ -416,39 +377,20 @@ class Walk {
    * @returns of these, the ones that are
    */
   private makeRoom(bytes: number, deferrable: readonly number[]): number[] | DeadEnd {
-    const { choices } = this;
     const deferred: number[] = [];
-    const freed: number[] = [];
     let more = bytes;
     while (this.live + more > this.limit) {
       const scores = new Map<number, number>();
       this.score(scores, deferrable, deferred);
-      for (const v of this.idle) scores.set(v, FIRST * FIRST * (this.value(v).bytes / this.value(v).cost));
-      const thrashing = choices.victims !== undefined && this.givenUp.length > MAX_EVENTS * this.values.length;
-      if (scores.size === 0 || thrashing) return { givenUp: this.givenUp, unit: this.time, bytes: this.live + more };
-      const ranked = [...scores.keys()].sort((a, b) => (scores.get(b) as number) - (scores.get(a) as number) || a - b);
-      const forced = choices.victims?.[this.givenUp.length] ?? (ranked[0] as number);
-      const early = choices.victims === undefined ? [] : this.early();
-      const others = [...ranked, ...early.map((v) => EARLY - v)];
-      const best = others.includes(forced) ? forced : (ranked[0] as number);
-      this.givenUp.push({ value: best, others: others.filter((v) => v !== best).slice(0, MAX_OTHERS) });
-      if (best <= EARLY) {
-        const failed = this.fetch([EARLY - best]);
-        if (failed !== null) return failed;
-        continue;
-      }
-      if (this.idle.has(best)) freed.push(best);
+      if (scores.size === 0) return { unit: this.time, bytes: this.live + more };
+      const [best] = [...scores].reduce((a, b) => (b[1] > a[1] || (b[1] === a[1] && b[0] < a[0]) ? b : a));
       if (this.resident[best] === 1) this.giveUp(best);
       else {
         deferred.push(best);
         more -= this.value(best).bytes;
       }
     }
-    // What nothing waited for went first, but may be called for now, and the last value to go may have left room for it.
-    for (const v of freed.sort((a, b) => (this.claimed[b] as number) - (this.claimed[a] as number))) {
-      if (this.resident[v] === 0 && this.live + more + this.value(v).bytes <= this.limit) this.hold(v);
-    }
-    this.peak = Math.max(this.peak, this.live - this.idleBytes + more);
+    this.peak = Math.max(this.peak, this.live + more);
     return deferred;
   }
 }
