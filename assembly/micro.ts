@@ -56,6 +56,7 @@ import {
   Or,
   Pow,
   Reciprocal,
+  Relu,
   RemI,
   RootMulAdd,
   Round,
@@ -224,6 +225,9 @@ function microOp(pc: usize, slots: usize, vectors: i32, first: i32): void {
       break;
     case MicroOp.Max:
       stream2<Max>(to, a, aStep, b, bStep, end);
+      break;
+    case MicroOp.Relu:
+      stream2<Relu>(to, a, aStep, b, bStep, end);
       break;
     case MicroOp.Min:
       stream2<Min>(to, a, aStep, b, bStep, end);

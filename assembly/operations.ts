@@ -101,6 +101,10 @@ function remainderLanes(x: v128, y: v128): v128 {
 @unmanaged export class Mul extends Binary { @inline apply(x: v128, y: v128): v128 { return f32x4.mul(x, y); } }
 @unmanaged export class Div extends Binary { @inline apply(x: v128, y: v128): v128 { return f32x4.div(x, y); } }
 @unmanaged export class Max extends Binary { @inline apply(x: v128, y: v128): v128 { return f32x4.max(x, y); } }
+@unmanaged export class Relu extends Binary {
+  // A fifth of the instructions of `max`. Adding 0 makes 0 of -0.
+  @inline apply(x: v128, zero: v128): v128 { return f32x4.add(f32x4.pmax(x, zero), zero); }
+}
 @unmanaged export class Min extends Binary { @inline apply(x: v128, y: v128): v128 { return f32x4.min(x, y); } }
 @unmanaged export class Pow extends Binary { @inline apply(x: v128, y: v128): v128 { return pow(x, y); } }
 @unmanaged export class Fmod extends Binary { @inline apply(x: v128, y: v128): v128 { return fmod(x, y); } }

@@ -2,8 +2,8 @@
  * Pooling: the largest element or the average of every window, where the largest one is, and both gradients.
  *
  * Contract: buffers are contiguous f32 (indices i32), the written one overlaps no other; they are read and written
- * exactly, at any alignment. Every window holds at least one element of the plane. Max and its index see NaN as above
- * all numbers; Max orders -0 below +0, MaxIndex sees them as equal. An average is the sum from 0 in row-major order,
+ * exactly, at any alignment. Every window holds at least one element of the plane. The largest is the first of equals, of
+ * which -0 and 0 are, or the first NaN. An average is the sum from 0 in row-major order,
  * rounded at each step, then divided; |error| ≤ n·2⁻²⁴·Σ|x| / divisor over n elements. Gradients add up in rising order
  * of windows. Threads take whole planes, so bits do not depend on how many there are.
  *
@@ -141,13 +141,13 @@ function poolLine(pc: usize, mode: i32, z: i32, y: i32, out: usize, image: usize
           const line = (iz * height + iy) * width;
           for (let ix = startX; ix < endX; ix += stepX) {
             const v = loadFour(image + ((<usize>(line + ix)) << 2), strideBytes);
-            if (mode === PoolMode.Max) {
-              best = f32x4.max(best, v);
-            } else if (mode === PoolMode.Average) {
+            if (mode === PoolMode.Average) {
               best = f32x4.add(best, v);
-            } else {
-              const taken = takesOver(v, best);
-              best = v128.bitselect(v, best, taken);
+              continue;
+            }
+            const taken = takesOver(v, best);
+            best = v128.bitselect(v, best, taken);
+            if (mode !== PoolMode.Max) {
               index = v128.bitselect(i32x4.add(i32x4.splat(line + ix), lanes), index, taken);
             }
           }
@@ -180,9 +180,7 @@ function poolLine(pc: usize, mode: i32, z: i32, y: i32, out: usize, image: usize
         }
         for (let ix = startX; ix < endX; ix += stepX) {
           const v = load<f32>(image + ((<usize>(line + ix)) << 2));
-          if (mode === PoolMode.Max) {
-            best = max(best, v);
-          } else if (mode === PoolMode.Average) {
+          if (mode === PoolMode.Average) {
             best += v;
           } else if (v > best || (v !== v && best === best)) {
             best = v;

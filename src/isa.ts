@@ -302,9 +302,9 @@ export const enum PoolField {
 
 /** What a Pool computes. */
 export const enum PoolMode {
-  /** The largest element; NaN if one is. */
+  /** The largest element: the first of equals, or the first NaN. */
   Max = 0,
-  /** Where in its plane, row-major, the largest element is, as i32: the first of equals, or the first NaN. */
+  /** Where in its plane, row-major, that element is, as i32. */
   MaxIndex = 1,
   /** Each output element added to its window's largest element. */
   MaxGradient = 2,
@@ -542,6 +542,8 @@ export const enum MicroOp {
   Atan2 = 40,
   /** a times the derivative of `GeluTanh` at b. */
   GeluTanhGradient = 41,
+  /** The larger of a and 0, which b is; NaN if a is NaN. */
+  Relu = 42,
   // f32 × f32 → bool
   Less = 48,
   LessEqual = 49,

@@ -28,7 +28,7 @@ function positivePart(g: Tensor, x: Tensor): Tensor | null {
 /** The second input is 0. The gradient is told from the output, which the next layer needs anyway; NaN passes it on. */
 const reluPrimitive = elementwise({
   name: "relu",
-  micro: { f32: MicroOp.Max, i32: MicroOp.MaxI },
+  micro: { f32: MicroOp.Relu, i32: MicroOp.MaxI },
   reference: (x, zero) => Math.max(x, zero),
   vjp: [({ g, out }) => positivePart(g, out) ?? where(le(out, 0), 0, g), null],
 });

@@ -18,6 +18,7 @@ import {
 } from "./convolution-lowering.js";
 import { perInput } from "./define.js";
 import { reshape, transpose } from "./movement.js";
+import { withSameSums } from "./pooling-primitives.js";
 import { sum } from "./reduction.js";
 
 /** Places where an element of an output's plane and a tap meet an element of the image's: one triple of indices each. */
@@ -74,9 +75,10 @@ function spatialOf(x: Tensor | undefined): Shape {
 
 /** Sums a channel's cotangents: what a bias receives. */
 function sumChannels(g: Tensor): Tensor {
+  const x = withSameSums(g);
   return sum(
-    g,
-    g.shape.map((_, d) => d).filter((d) => d !== 1),
+    x,
+    x.shape.map((_, d) => d).filter((d) => d !== 1),
   );
 }
 

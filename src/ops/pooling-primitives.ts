@@ -4,7 +4,7 @@
  */
 import type { KernelContext, Operand, Primitive, RefArray } from "../graph/primitive.js";
 import { type Shape, sizeOf } from "../graph/shape.js";
-import { apply, nodeOf, type Tensor } from "../graph/tensor.js";
+import { type AnyPrimitive, apply, type Node, nodeOf, Tensor } from "../graph/tensor.js";
 import { Flag, Opcode, PoolMode } from "../isa.js";
 import { le, where } from "./arithmetic.js";
 import { batchAsItems } from "./batching.js";
@@ -264,6 +264,15 @@ const averageGradientPrimitive: Primitive<Tensor, PoolAttrs> = {
   },
   flops: (_, { shape }) => sizeOf(shape),
 };
+
+/**
+ * A tensor whose planes have the same sums as those of `g [N, C, ...]`, and perhaps fewer elements: a max-pool hands each
+ * element of its cotangent back to one place.
+ */
+export function withSameSums(g: Tensor): Tensor {
+  const { primitive, inputs } = nodeOf(g);
+  return primitive === (maxGradientPrimitive as AnyPrimitive) ? new Tensor(inputs[1] as Node) : g;
+}
 
 /** The largest element of every window of `x [N, C, ...]`. */
 export function maxPool(x: Tensor, attrs: PoolAttrs): Tensor {

@@ -161,6 +161,17 @@ describe.each(BUILDS)("elementwise on the %s build", (build) => {
     }
   });
 
+  test("a ReLU of zeros of either sign is 0, and of NaN is NaN", () => {
+    for (const count of SIZES) {
+      const machine = instantiate(build);
+      const x = machine.floats(cycle(FLOATS.map(f32), count, 1));
+      const inputs = [contiguous(x), scalar(machine.floats([0]))];
+      const out = machine.floats(count);
+      machine.run([elementwise({ count, inputs, outputs: [out.address], operations: [[MicroOp.Relu, 2, 0, 1]] })]);
+      expect(Array.from(out.view)).toEqual(Array.from(x.view, (value) => Math.max(value, 0)));
+    }
+  });
+
   test("multiply-add rounds twice on the strict build, once or twice on the relaxed one", () => {
     const machine = instantiate(build);
     const [x, y, z] = [f32(1 + 2 ** -12), f32(1 + 2 ** -12), -1];

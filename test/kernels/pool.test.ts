@@ -111,15 +111,16 @@ function expected(p: Problem, mode: PoolMode, image: Float32Array, output: Float
         gradient[plane * size + i] = (gradient[plane * size + i] as number) + value;
       };
       const values = elements.map((i) => image[plane * size + i] as number);
+      const at = largest(image, elements, plane * size);
       switch (mode) {
         case PoolMode.Max:
-          results.push(Math.max(...values));
+          results.push(image[plane * size + at] as number);
           break;
         case PoolMode.MaxIndex:
-          results.push(largest(image, elements, plane * size));
+          results.push(at);
           break;
         case PoolMode.MaxGradient:
-          add(largest(image, elements, plane * size), g);
+          add(at, g);
           break;
         case PoolMode.Average:
           results.push(Math.fround(values.reduce((sum, x) => Math.fround(sum + x), 0) / divisor));
