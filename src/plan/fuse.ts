@@ -54,6 +54,7 @@ class Fusion {
   /** The group of each node, by `node.index`. */
   readonly groupOf: Group[] = [];
   readonly users: Node[][];
+  private depths: Int32Array | null = null;
   private searches = 0;
   private edges = 0;
 
@@ -233,9 +234,34 @@ class Fusion {
     if (chain === undefined || readers.size !== 1 || chain.head !== null) return;
     const members = chain.nodes;
     if (!isElementwise(members[0] as Node) || !sameShape((members[0] as Node).shape, node.shape)) return;
+    if (this.waits(node, members)) return;
     chain.nodes = [node, ...members];
     chain.head = node;
     this.groupOf[node.index] = chain;
+  }
+
+  /**
+   * Whether a product would have to wait for what its chain reads besides, and hold inputs meanwhile that take more
+   * memory than itself: the gradient of a tied embedding waits for all of the backward pass.
+   */
+  private waits(product: Node, chain: readonly Node[]): boolean {
+    const size = product.inputs.reduce((sum, x) => sum + (isLeaf(x) ? 0 : sizeOf(x.shape)), 0);
+    if (size <= sizeOf(product.shape)) return false;
+    const own = new Set(chain);
+    const others = new Set(chain.flatMap(({ inputs }) => inputs).filter((x) => !own.has(x) && x !== product));
+    return [...others].some((x) => this.depthOf(x) > this.depthOf(product));
+  }
+
+  /** The length of the longest way to a node from the leaves. */
+  private depthOf(node: Node): number {
+    if (this.depths === null) {
+      this.depths = new Int32Array(this.order.length);
+      for (const node of this.order) {
+        const behind = isLeaf(node) ? [] : node.inputs.map((x) => (this.depths as Int32Array)[x.index] as number);
+        this.depths[node.index] = 1 + Math.max(0, ...behind);
+      }
+    }
+    return this.depths[node.index] as number;
   }
 
   /** Units in an order in which each comes after those it reads, otherwise as their last nodes were made. */

@@ -130,26 +130,26 @@ function leastOf<P>(
   let lowest = Number.POSITIVE_INFINITY;
   for (const choices of portfolio(dropAfter)) {
     // A way that needs much more than one before is not followed any further.
-    let smallest = route(model, NEAR * lowest, choices);
-    if (!isRoute(smallest)) continue;
-    let [low, high] = [0, smallest.peakBytes];
+    let [low, middle, high] = [0, NEAR * lowest, Number.POSITIVE_INFINITY];
     let unit = 0;
-    for (let i = 0; i < HALVINGS; i++) {
-      const middle = (low + high) / 2;
+    for (let i = 0; i <= HALVINGS; i++) {
       const found = route(model, middle, choices);
       if (isRoute(found)) {
         high = found.peakBytes;
-        smallest = found;
+        // What keeps to the lowest limit need not be placed in the least.
+        const placed = place(found);
+        if (placed.bytes < (least.fitted?.placed.bytes ?? Number.POSITIVE_INFINITY)) {
+          least = { fitted: { route: found, placed }, unit };
+        }
       } else {
+        if (i === 0) break;
         low = middle;
         unit = found.unit;
       }
+      middle = (low + high) / 2;
     }
+    if (high < lowest) least = { ...least, unit };
     lowest = Math.min(lowest, high);
-    const placed = place(smallest);
-    if (placed.bytes < (least.fitted?.placed.bytes ?? Number.POSITIVE_INFINITY)) {
-      least = { fitted: { route: smallest, placed }, unit };
-    }
   }
   return least;
 }

@@ -192,8 +192,8 @@ class Search {
     return (left >> v) & 1 ? Math.max(0, cost - this.value(v).ownCost) : cost;
   }
 
-  /** What a host reads and what is computed within it; null where something else is missing. */
-  private need(host: Host, own: number, there: number): Need | null {
+  /** What a host reads before `unit` runs and what is computed within it; null where something else is missing. */
+  private need(unit: number, host: Host, own: number, there: number): Need | null {
     let reads = 0;
     let within = own;
     const joined: number[] = [];
@@ -204,7 +204,7 @@ class Search {
           reads |= 1 << x;
           return true;
         }
-        if (!joins.includes(x) || !visit(this.value(x))) return false;
+        if (!joins.includes(x) || unit > this.value(x).until || !visit(this.value(x))) return false;
         within |= 1 << x;
         joined.push(x);
         return true;
@@ -226,7 +226,7 @@ class Search {
   private runUnit(state: State, live: number): void {
     const { unit, there, left } = state;
     const work = this.model.work[unit] as Work;
-    const need = this.need(work, 0, there);
+    const need = this.need(unit, work, 0, there);
     if (need === null) return;
     const { joined } = need;
     const paid = joined.reduce((sum, v) => sum + this.costOf(v, this.joinedCost(v), left), 0);
@@ -252,7 +252,7 @@ class Search {
   private computeAgain(state: State, v: number, live: number): void {
     const { unit, there, left } = state;
     const value = this.value(v);
-    const need = this.need(value, 1 << v, there);
+    const need = unit > value.until ? null : this.need(unit, value, 1 << v, there);
     if (need === null) return;
     const { joined } = need;
     if (joined.length > 0 && !this.model.fits([value], joined, [])) return;

@@ -45,6 +45,11 @@ export interface Value extends Host {
   readonly reuses: readonly number[];
   /** Whether the host reads it, so that it must stay. */
   readonly kept: boolean;
+  /**
+   * The unit that overwrites a state from which it is computed: to compute it again after that, the new state would have
+   * to wait elsewhere until the end of the program. Infinity if none does.
+   */
+  readonly until: number;
 }
 
 /** What a unit does to memory. */
@@ -215,9 +220,16 @@ export function modelOf(units: readonly Unit[], lowered: Lowered, argumentBytes:
     });
   const stored = units.map(({ nodes, head }) => nodes.filter((node) => node !== head && lowered.values.has(node)));
 
+  // A product whose only reader is the chain behind it is no workspace: the chain writes over it.
+  const takenOver = new Set(
+    lowered.temporaries.flatMap(
+      ({ reuses }) => reuses?.from.filter(({ last }) => last === reuses.step).slice(0, 1) ?? [],
+    ),
+  );
   const workspaces = units.map(() => 0);
   for (const buffer of lowered.temporaries) {
-    if (!numbers.has(buffer) && buffer.first >= 0) (workspaces[unitAt(buffer.first)] as number) += paddedBytes(buffer);
+    if (numbers.has(buffer) || takenOver.has(buffer) || buffer.first < 0) continue;
+    (workspaces[unitAt(buffer.first)] as number) += paddedBytes(buffer);
   }
   const outputs: number[][] = units.map(() => []);
   const basic = [...numbers.keys()].map((buffer, v) => {
@@ -226,6 +238,17 @@ export function modelOf(units: readonly Unit[], lowered: Lowered, argumentBytes:
     const clone = cloneOf(node, units[unit] as Unit, inMemory);
     (outputs[unit] as number[]).push(v);
     return { buffer, node, unit, clone, elementwise: clone.every(isElementwise) };
+  });
+  const slotOf = (node: Node): number | undefined => {
+    const region = lowered.values.get(node)?.buffer.region;
+    return region?.kind === "state" ? region.slot : undefined;
+  };
+  const written = new Map<number, number>();
+  units.forEach(({ nodes }, i) => {
+    for (const node of nodes) {
+      const slot = isLeaf(node) || node.primitive.lowering.kind === "view" ? undefined : slotOf(node);
+      if (slot !== undefined) written.set(slot, i);
+    }
   });
   // How many of the values of its unit need a node.
   const needs = new Map<Node, number>();
@@ -253,6 +276,7 @@ export function modelOf(units: readonly Unit[], lowered: Lowered, argumentBytes:
       flops: flopsOf(clone),
       reuses: (buffer.reuses?.from ?? []).map((from) => numbers.get(from)).filter((x) => x !== undefined),
       kept: buffer.last === Number.POSITIVE_INFINITY,
+      until: Math.min(...reads.map((x) => written.get(slotOf(x) ?? -1) ?? Number.POSITIVE_INFINITY)),
     };
   });
   const work = units.map(({ nodes }, i): Work => {

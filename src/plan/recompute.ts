@@ -61,6 +61,8 @@ const MOST_COST = 3;
 
 /** More than any two scores differ by. */
 const FIRST = 1e100;
+/** For what would be computed again from a state that has been overwritten by then: it goes when nothing else is left. */
+const LAST = 1 / FIRST;
 
 const MAX_USES = 2 ** 20;
 
@@ -360,7 +362,8 @@ class Walk {
       const score = choices.score(this.value(v).bytes, Math.max(1, cost), distance);
       const first = choices.spare?.(v, this.time, this.needed[v] as number) === true ? FIRST : 1;
       // What is needed at once stays.
-      if (score > 0) scores.set(v, score * first);
+      const last = (this.needed[v] as number) > this.value(v).until ? LAST : 1;
+      if (score > 0) scores.set(v, score * first * last);
     };
     for (let v = 0; v < values.length; v++) {
       if (this.resident[v] === 0 || this.locked[v] !== 0 || (values[v] as Value).kept) continue;

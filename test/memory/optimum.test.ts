@@ -50,7 +50,7 @@ function graph(random: (from: number, to: number) => number): Model {
       ...{ id: count + i, unit: i, inputs: list, cost, flops: cost, ownCost: cost, bytes: 16 * random(1, 8) },
       ...{ uses: inputs.flatMap((others, user) => (others.includes(i) ? [user] : [])), kept: i === count - 1 },
       ...{ node: null as unknown as Value["node"], joins: [], chain: [], stored: [], clone: [] },
-      ...{ elementwise: false, workspace: 0, reuses: [] },
+      ...{ elementwise: false, workspace: 0, reuses: [], until: Number.POSITIVE_INFINITY },
     };
   });
   const work = inputs.map((list, i): Work => {
