@@ -170,10 +170,10 @@ function microOp(pc: usize, slots: usize, vectors: i32, first: i32): void {
       stream1<I32ToBool>(to, a, aStep, end);
       break;
     case MicroOp.Exp:
-      mapGuarded<Exp>(to, a, aStep, end);
+      mapGuarded<Exp>(to, a, aStep, end, slots);
       break;
     case MicroOp.Log:
-      mapGuarded<Log>(to, a, aStep, end);
+      mapGuarded<Log>(to, a, aStep, end, slots);
       break;
     case MicroOp.Expm1:
       map1<Expm1>(to, a, aStep, end);
@@ -194,7 +194,7 @@ function microOp(pc: usize, slots: usize, vectors: i32, first: i32): void {
       map1<Tanh>(to, a, aStep, end);
       break;
     case MicroOp.Sigmoid:
-      mapGuarded<Sigmoid>(to, a, aStep, end);
+      mapGuarded<Sigmoid>(to, a, aStep, end, slots);
       break;
     case MicroOp.Erf:
       map1<Erf>(to, a, aStep, end);

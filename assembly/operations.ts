@@ -5,9 +5,9 @@
  * body. (AssemblyScript does not fold a choice by a number passed to an inlined function: it compiles every arm at
  * every use, which took minutes.)
  */
-import { erf, exp, expm1, expNormal, log, log1p, logNormal, sigmoid, sigmoidNormal, tanh } from "./math";
+import { erf, exp, expm1, expOfPower, log, log1p, logNormal, powerOfTwo, sigmoid, sigmoidOf, tanh } from "./math";
 import { geluTanh, geluTanhGradient } from "./math-activation";
-import { floats, ints, ONE, ZERO } from "./math-constants";
+import { ints, ONE, SIGN, ZERO } from "./math-constants";
 import { fmod, pow } from "./math-pow";
 import { acos, asin, atan, atan2, cos, sin, tan } from "./math-trig";
 import { mulAdd } from "./simd";
@@ -180,45 +180,54 @@ export function divRoot(a: v128, b: v128, c: v128, d: v128): v128 {
   @inline apply(a: v128, b: v128, c: v128, d: v128, e: v128, f: v128): v128 { return mulAdd(divRoot(a, b, c, d), e, f); }
 }
 
-/** Bits of a float without its sign. */
-const MAGNITUDE = ints(0x7fffffff);
-/** Bits of 87: where e^x and e^-x are normal floats, |x| is no more. */
-const NORMAL_POWER = floats(87);
-
 /** A function that costs less where all that it is applied to is of ordinary size. */
 @unmanaged
 export abstract class Guarded extends Unary {
-  /** What is, as an integer, no more than `greatest` where `applyOrdinary` holds. */
-  abstract key(x: v128): v128;
-  abstract greatest(): v128;
-  /** The bits of `apply`, for ordinary arguments. */
-  abstract applyOrdinary(x: v128): v128;
+  /** A first step, that tells whether the argument is ordinary. */
+  abstract begin(x: v128): v128;
+  /** Bits to gather from the first steps of many. */
+  abstract peculiarity(begun: v128): v128;
+  /** Whether one of those, by the bits of all, was not ordinary. */
+  abstract isPeculiar(seen: v128): bool;
+  /** The bits of `apply` for an ordinary argument, anything for others. */
+  abstract finish(x: v128, begun: v128): v128;
+}
+
+/** Of an integer in the low bits of a sum with `ROUNDER` these are left, less `LEAST_POWER`, if it is in [-64, 63]. */
+const FEW_BITS = ints(127);
+const LEAST_POWER = ints(0x4b400000 - 64);
+
+/** Functions of e^x, ordinary for |x| ≤ 44, where it and 1/e^x are normal floats; `begin` gives the power of two. */
+@unmanaged
+abstract class Exponential extends Guarded {
+  @inline peculiarity(begun: v128): v128 { return i32x4.sub(begun, LEAST_POWER); }
+  @inline isPeculiar(seen: v128): bool { return v128.any_true(v128.andnot(seen, FEW_BITS)); }
 }
 
 @unmanaged
-export class Exp extends Guarded {
+export class Exp extends Exponential {
   @inline apply(x: v128): v128 { return exp(x); }
-  @inline key(x: v128): v128 { return v128.and(x, MAGNITUDE); }
-  @inline greatest(): v128 { return NORMAL_POWER; }
-  @inline applyOrdinary(x: v128): v128 { return expNormal(x); }
+  @inline begin(x: v128): v128 { return powerOfTwo(x); }
+  @inline finish(x: v128, begun: v128): v128 { return expOfPower(x, begun); }
 }
 
 @unmanaged
-export class Sigmoid extends Guarded {
+export class Sigmoid extends Exponential {
   @inline apply(x: v128): v128 { return sigmoid(x); }
-  @inline key(x: v128): v128 { return v128.and(x, MAGNITUDE); }
-  @inline greatest(): v128 { return NORMAL_POWER; }
-  @inline applyOrdinary(x: v128): v128 { return sigmoidNormal(x); }
+  @inline begin(x: v128): v128 { return powerOfTwo(v128.or(x, SIGN)); }
+  @inline finish(x: v128, begun: v128): v128 { return sigmoidOf(x, expOfPower(v128.or(x, SIGN), begun)); }
 }
 
 /** Less this, the bits of normal floats above 0 are the least integers, up to `LEAST_TO_GREATEST`; all others follow. */
 const NORMAL_BIAS = ints(0x80800000);
 const LEAST_TO_GREATEST = ints(0xfeffffff);
 
+/** The logarithm, ordinary for normal floats above 0. */
 @unmanaged
 export class Log extends Guarded {
   @inline apply(x: v128): v128 { return log(x); }
-  @inline key(x: v128): v128 { return i32x4.sub(x, NORMAL_BIAS); }
-  @inline greatest(): v128 { return LEAST_TO_GREATEST; }
-  @inline applyOrdinary(x: v128): v128 { return logNormal(x); }
+  @inline begin(x: v128): v128 { return i32x4.sub(x, NORMAL_BIAS); }
+  @inline peculiarity(begun: v128): v128 { return i32x4.gt_s(begun, LEAST_TO_GREATEST); }
+  @inline isPeculiar(seen: v128): bool { return v128.any_true(seen); }
+  @inline finish(x: v128, begun: v128): v128 { return logNormal(x); }
 }

@@ -33,10 +33,13 @@ export function maximum(at: usize, count: i32): v128 {
   return f32x4.pmax(a, v128.shuffle<i32>(a, a, 1, 0, 3, 2));
 }
 
-/** Σ e^(x - shift), no x above the shift; with `keeps` the terms go to `out`, which may be where x is. */
+/**
+ * Σ e^(x - shift), no x above the shift; with `keeps` the terms go to `out`, which may be where x is. What lies `ahead`
+ * bytes further is touched on the way: the next row comes into the cache while this one is computed.
+ */
 // @ts-ignore: decorator
 @inline
-function exponentialsBy(keeps: bool, out: usize, x: usize, count: i32, shift: v128): f64 {
+function exponentialsBy(keeps: bool, out: usize, x: usize, count: i32, shift: v128, ahead: usize): f64 {
   let sum: f64 = 0;
   while (true) {
     const part = min(count, CHUNK);
@@ -45,7 +48,9 @@ function exponentialsBy(keeps: bool, out: usize, x: usize, count: i32, shift: v1
     for (; left >= 4; left -= 4) {
       const e = expFalling(f32x4.sub(v128.load(x), shift));
       lanes = f32x4.add(lanes, e);
+      load<u8>(x + ahead);
       if (keeps) {
+        load<u8>(out + ahead);
         v128.store(out, e);
         out += 16;
       }
@@ -63,13 +68,13 @@ function exponentialsBy(keeps: bool, out: usize, x: usize, count: i32, shift: v1
 }
 
 /** Σ e^(x - shift) over `count` adjacent elements, none above the shift. */
-function sumOfExponentials(x: usize, count: i32, shift: v128): f64 {
-  return exponentialsBy(false, 0, x, count, shift);
+function sumOfExponentials(x: usize, count: i32, shift: v128, ahead: usize): f64 {
+  return exponentialsBy(false, 0, x, count, shift, ahead);
 }
 
 /** As `sumOfExponentials`; the terms go to `out`, which may be where x is. */
-export function exponentials(out: usize, x: usize, count: i32, shift: v128): f64 {
-  return exponentialsBy(true, out, x, count, shift);
+export function exponentials(out: usize, x: usize, count: i32, shift: v128, ahead: usize = 0): f64 {
+  return exponentialsBy(true, out, x, count, shift, ahead);
 }
 
 /** log(sum), in every lane. */
@@ -133,14 +138,16 @@ export function scale(out: usize, x: usize, count: i32, factor: f32): void {
   mapRow<Scaled>(out, x, x, count, lanes, lanes);
 }
 
-export function softmaxRow(out: usize, x: usize, count: i32): void {
-  const sum = exponentials(out, x, count, maximum(x, count));
+/** `ahead` bytes further lies the next row, of the input and of the output. */
+export function softmaxRow(out: usize, x: usize, count: i32, ahead: usize): void {
+  const sum = exponentials(out, x, count, maximum(x, count), ahead);
   scale(out, out, count, <f32>(1 / sum));
 }
 
-export function logSoftmaxRow(out: usize, x: usize, count: i32): void {
+/** As `softmaxRow`. */
+export function logSoftmaxRow(out: usize, x: usize, count: i32, ahead: usize): void {
   const shift = maximum(x, count);
-  mapRow<Lower>(out, x, x, count, shift, logOf(sumOfExponentials(x, count, shift)));
+  mapRow<Lower>(out, x, x, count, shift, logOf(sumOfExponentials(x, count, shift, ahead)));
 }
 
 /** out = y·(g - Σ g·y), y the softmax; out may be where g is. */
@@ -157,9 +164,9 @@ export function logSoftmaxGradientRow(out: usize, y: usize, g: usize, count: i32
 }
 
 /** log Σ e^x - (1 - smoothing)·x[target] - smoothing·mean(x). */
-export function crossEntropyRow(x: usize, count: i32, target: i32, smoothing: f32): f32 {
+export function crossEntropyRow(x: usize, count: i32, target: i32, smoothing: f32, ahead: usize): f32 {
   const shift = maximum(x, count);
-  const logSum = f32x4.extract_lane(logOf(sumOfExponentials(x, count, shift)), 0);
+  const logSum = f32x4.extract_lane(logOf(sumOfExponentials(x, count, shift, ahead)), 0);
   const picked = load<f32>(element(x, target)) - f32x4.extract_lane(shift, 0);
   if (smoothing === 0) return logSum - picked;
   const mean = sumOf<Difference>(x, x, 16, count, shift, shift) / <f64>count;
@@ -174,8 +181,9 @@ export function crossEntropyGradientRow(
   target: i32,
   smoothing: f32,
   g: f32,
+  ahead: usize,
 ): void {
-  const sum = exponentials(out, x, count, maximum(x, count));
+  const sum = exponentials(out, x, count, maximum(x, count), ahead);
   const spread = -(g * smoothing) / <f32>count;
   mapRow<Affine>(out, out, out, count, f32x4.splat(<f32>(<f64>g / sum)), f32x4.splat(spread));
   const picked = element(out, target);

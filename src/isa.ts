@@ -32,10 +32,12 @@ export const enum Layout {
   MaxSlots = 96,
   /** Dimensions of an iteration space after collapsing. The encoder copies what needs more. */
   MaxRank = 8,
-  /** Scratch bytes that each thread owns: slot table, odometer and splats (4096), then the block registers. */
-  ScratchBytes = 53248,
+  /** Scratch bytes that each thread owns: slot table, odometer and splats (4096), the block registers, a spare block. */
+  ScratchBytes = 55296,
   /** Where the block registers start within a thread's scratch. */
   ScratchRegisters = 4096,
+  /** Where a micro-operation may keep an operand that it overwrites. */
+  ScratchSpare = 53248,
 }
 
 /** The low byte of an instruction's header. */

@@ -184,6 +184,19 @@ describe.each(BUILDS)("vector math on the %s build", (build) => {
     }
   });
 
+  test("a result may take the place of its argument, of whatever size that is", () => {
+    const x = Float32Array.from({ length: 2100 }, (_, i) => (i + 1) / 64);
+    for (const [i, rare] of [1e30, NaN, -200, Infinity, 60, -0].entries()) x[i * 397] = rare;
+    for (const { op, name } of UNARY) {
+      const expected = apply(build, op, [x]).slice();
+      const machine = instantiate(build);
+      const { address, view } = machine.floats(x);
+      const inputs = [{ kind: InputKind.Contiguous, address }];
+      machine.run([elementwise({ count: x.length, inputs, outputs: [address], operations: [[op, 1, 0, 0]] })]);
+      expect(view, name).toEqual(expected);
+    }
+  });
+
   test("a lane does not depend on its neighbours", () => {
     // Functions with a path for rare lanes take it for the whole vector.
     const rare = [1e30, -0, NaN, 1e-40, -200, Infinity];
