@@ -3,9 +3,8 @@
  * arena of 1 GiB. WebAssembly's 32-bit memory could not hold the first at all.
  */
 import { explainMemory } from "../src/plan/report.js";
-import { PeakMeter } from "../src/runtime/peak.js";
 import { tensor } from "../src/tensor/creation.js";
-import { init, runtime } from "../src/tensor/session.js";
+import { init } from "../src/tensor/session.js";
 import { availableBuilds } from "./kernels.js";
 import type { Report, Row } from "./report.js";
 import { gpt } from "./training-graphs.js";
@@ -40,31 +39,27 @@ export async function fits(): Promise<Report> {
   const milliseconds = performance.now() - started;
   console.log(`${explainMemory(planned)}\n`);
 
-  const meter = new PeakMeter();
-  runtime().guard = meter;
   const { x, y } = sequences();
   const args = [tensor(x).reshape([BATCH, CONTEXT]), tensor(y)] as const;
-  for (const arg of args) arg.toArray();
-  meter.largest = null;
+  const measured = step.measureMemory(...args);
   const rows: Row[] = Array.from({ length: STEPS }, (_, i) => {
     const from = performance.now();
     const loss = step(...args).item();
     return { step: i + 1, loss, "time, s": (performance.now() - from) / 1000 };
   });
-  const measured = meter.largest as { arenaBytes: number } | null;
   const again = planned.recomputedFlops / (planned.flops - planned.recomputedFlops);
   const losses = rows.map(({ loss }) => Number(loss));
   const mib = (bytes: number): string => `${(bytes / 2 ** 20).toFixed(1)} MiB`;
   const failures = [
-    ...(measured?.arenaBytes === planned.arenaBytes
+    ...(measured.arenaBytes === planned.arenaBytes
       ? []
-      : [`foretold ${planned.arenaBytes} bytes, and took ${measured?.arenaBytes}`]),
+      : [`foretold ${planned.arenaBytes} bytes, and took ${measured.arenaBytes}`]),
     ...(losses.every(Number.isFinite) && (losses.at(-1) as number) < (losses[0] as number)
       ? []
       : ["the loss did not fall"]),
   ];
   return {
-    title: `a GPT of ${graph.name} with a batch of ${BATCH}: ${mib(whole.arenaBytes)} without a budget, ${mib(planned.arenaBytes)} foretold and ${mib(measured?.arenaBytes ?? 0)} measured within ${mib(BUDGET)}, for ${(100 * again).toFixed(1)} % more arithmetic; planned in ${(milliseconds / 1000).toFixed(1)} s`,
+    title: `a GPT of ${graph.name} with a batch of ${BATCH}: ${mib(whole.arenaBytes)} without a budget, ${mib(planned.arenaBytes)} foretold and ${mib(measured.arenaBytes)} measured within ${mib(BUDGET)}, for ${(100 * again).toFixed(1)} % more arithmetic; planned in ${(milliseconds / 1000).toFixed(1)} s`,
     rows,
     failures,
   };

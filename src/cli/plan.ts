@@ -1,10 +1,16 @@
 /** `lanegrad plan`: shows what memory a training step takes, and what it computes again to fit a budget. */
 
 import { writeFile } from "node:fs/promises";
-import { type Compiled, compile, init, type MemoryReport, type Returned, type Tree } from "../index.js";
+import {
+  type Compiled,
+  compile,
+  init,
+  type MeasuredMemory,
+  type MemoryReport,
+  type Returned,
+  type Tree,
+} from "../index.js";
 import { explainMemory } from "../plan/report.js";
-import { type MeasuredMemory, PeakMeter } from "../runtime/peak.js";
-import { runtime } from "../tensor/session.js";
 import { planPage } from "./plan-page.js";
 import { stepOf } from "./profile.js";
 
@@ -40,11 +46,7 @@ type Step = Compiled<readonly [], Returned>;
 
 /** Runs the step with and without the budget in turns, after a first run of each. */
 function measure(step: Step, whole: Step): Measured {
-  const meter = new PeakMeter();
-  runtime().guard = meter;
-  step();
-  const { largest } = meter;
-  runtime().guard = null;
+  const memory = step.measureMemory();
   whole();
   const timed = (run: Step): number => {
     const started = performance.now();
@@ -53,22 +55,21 @@ function measure(step: Step, whole: Step): Measured {
   };
   const times = Array.from({ length: RUNS }, () => [timed(step), timed(whole)] as const);
   return {
-    ...(largest as MeasuredMemory),
+    ...memory,
     milliseconds: median(times.map(([ms]) => ms)),
     millisecondsWithoutBudget: median(times.map(([, ms]) => ms)),
   };
 }
 
-function textOf(report: MemoryReport, measured: Measured): string {
+/** What measuring has shown, a line each. */
+function linesOf(report: MemoryReport, measured: Measured): string[] {
   const { arenaBytes, milliseconds, millisecondsWithoutBudget } = measured;
   const percent = (share: number): string => `${share < 1 ? "" : "+"}${(100 * (share - 1)).toFixed(1)} %`;
   const again = report.flops / (report.flops - report.recomputedFlops);
   return [
-    "",
-    "",
     `arena foretold ${report.arenaBytes} bytes, measured ${arenaBytes} bytes`,
     `a step takes ${milliseconds.toFixed(2)} ms, ${percent(milliseconds / millisecondsWithoutBudget)} against one without a budget; planned: ${percent(again)} arithmetic`,
-  ].join("\n");
+  ];
 }
 
 /** Plans a model's training step, and prints the plan's memory. Nothing runs unless it is to be measured. */
@@ -84,10 +85,11 @@ export async function plan({ model, budget, svg, html, json, ...options }: PlanC
         compile(() => train()),
       )
     : null;
-  const text = explainMemory(report) + (measured === null ? "" : textOf(report, measured));
+  const lines = measured === null ? [] : linesOf(report, measured);
+  const text = [explainMemory(report), ...(measured === null ? [] : ["", ...lines])].join("\n");
   const line = JSON.stringify({ model, ...report, ...(measured && { measured }) });
   process.stdout.write(`${json ? line : text}\n`);
   if (svg !== undefined) await writeFile(svg, step.memoryMap());
-  if (html !== undefined)
-    await writeFile(html, planPage(`${model}${budget === undefined ? "" : `, ${budget}`}`, text, step.memoryMap()));
+  const title = `${model}${budget === undefined ? "" : ` within ${budget}`}`;
+  if (html !== undefined) await writeFile(html, planPage(title, report, lines, step.memoryMap()));
 }

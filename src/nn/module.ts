@@ -1,6 +1,7 @@
 /** Modules: layers and models, and the tensors that belong to them. */
 import { ArgumentError } from "../graph/errors.js";
 import { formatShape, sameShape } from "../graph/shape.js";
+import { nameMember } from "../graph/sites.js";
 import { assign, detach, mode, nodeOf, noGrad, Tensor } from "../graph/tensor.js";
 import { to } from "../ops/conversion.js";
 
@@ -55,6 +56,25 @@ function* membersIn(name: string, value: unknown, path: readonly object[] = []):
   }
 }
 
+const announced = new WeakSet<object>();
+
+/**
+ * Has the class of a module tell whoever takes down where values are made that its `forward` runs. Users define `forward`
+ * and call it themselves, so there is no other place to notice it.
+ */
+function announceForward(module: Module): void {
+  let owner: object = Object.getPrototypeOf(module);
+  while (!Object.hasOwn(owner, "forward") && owner !== Module.prototype) owner = Object.getPrototypeOf(owner);
+  if (announced.has(owner) || owner === Module.prototype) return;
+  announced.add(owner);
+  const prototype = owner as { forward(...inputs: never[]): unknown };
+  const { forward } = prototype;
+  prototype.forward = function (this: Module, ...inputs: never[]): unknown {
+    const { sites } = mode;
+    return sites === null ? forward.apply(this, inputs) : sites.within(this, () => forward.apply(this, inputs));
+  };
+}
+
 /**
  * A layer or a model. Subclasses hold parameters, buffers and other modules in fields (also in arrays and plain objects
  * of them) and define `forward`. Private `#fields` are not looked into.
@@ -69,6 +89,10 @@ function* membersIn(name: string, value: unknown, path: readonly object[] = []):
  */
 export abstract class Module {
   #training = true;
+
+  constructor() {
+    announceForward(this);
+  }
 
   /** Computes the output. */
   abstract forward(...inputs: never[]): unknown;
@@ -103,7 +127,9 @@ export abstract class Module {
   /** All members at any depth, under every name that they have. */
   private *all(prefix = "", ancestors: readonly Module[] = []): Generator<Named<Member>> {
     const path = [...ancestors, this];
+    if (prefix === "") nameMember(this, "");
     for (const [name, member] of this.own()) {
+      nameMember(member, join(prefix, name));
       yield [join(prefix, name), member];
       // A child may hold a reference to its parent.
       if (member instanceof Module && !path.includes(member)) yield* member.all(join(prefix, name), path);

@@ -1,6 +1,7 @@
 /** What optimizers share: groups of parameters, state, and how their numbers reach a compiled step. */
 import { ArgumentError } from "../graph/errors.js";
 import { formatShape, sameShape } from "../graph/shape.js";
+import { memberName, nameMember } from "../graph/sites.js";
 import { cell, constant } from "../graph/sources.js";
 import { assign, detach, mode, noGrad, Tensor } from "../graph/tensor.js";
 import { add, mul, neg } from "../ops/arithmetic.js";
@@ -99,6 +100,10 @@ export abstract class Optimizer<Options extends CommonOptions> {
         ]),
       ),
     );
+    all.forEach((param, i) => {
+      const { tensors } = this.states.get(param) as ParamState;
+      for (const [key, value] of Object.entries(tensors)) nameMember(value, `${memberName(param) ?? i}.${key}`);
+    });
   }
 
   /** Throws where an option is out of its range. */

@@ -1,7 +1,11 @@
 /** The memory report of a plan. */
+import { namesOf } from "../graph/names.js";
 import { sizeOf } from "../graph/shape.js";
+import type { Origin } from "../graph/sites.js";
 import type { Node } from "../graph/tensor.js";
+import { isLeaf, topological } from "../graph/walk.js";
 import { aligned, type Buffer, programBytes } from "./buffer.js";
+import { originalOf } from "./copy.js";
 import { peakOf } from "./place.js";
 import { forwardOf, type Plan, type State, stateBytes } from "./plan.js";
 import { flopsOf } from "./recompute-model.js";
@@ -32,18 +36,30 @@ export interface MemoryReport {
   readonly saved: readonly PlannedValue[];
   /** Values that are computed again instead of being kept. */
   readonly recomputed: readonly PlannedValue[];
+  /** Each state, in the order in which the function met them. */
+  readonly states: readonly PlannedState[];
   /** Floating-point operations of the program, and of these how many compute something again. */
   readonly flops: number;
   readonly recomputedFlops: number;
 }
 
-/** A value in a program's memory. */
-export interface PlannedValue {
+/** A value in a program's memory, and what made it. */
+export interface PlannedValue extends Origin {
   readonly operator: string;
+  /** The names that `checkpointName` gave to it, or to what the same instruction computes it from. */
+  readonly names: readonly string[];
   readonly shape: readonly number[];
   readonly bytes: number;
-  /** The user's line that made it, as `file:line`; null where none is known. */
-  readonly source: string | null;
+}
+
+/** A tensor that outlives the step. */
+export interface PlannedState {
+  /** A parameter requires gradients; a gradient is one that the step leaves; the rest is an optimizer's and buffers. */
+  readonly kind: "parameter" | "gradient" | "other";
+  /** As `stateDict` of the largest model that holds it names it; null for a tensor that belongs to no module. */
+  readonly name: string | null;
+  readonly shape: readonly number[];
+  readonly bytes: number;
 }
 
 /** Bytes that states take in the arena. */
@@ -51,8 +67,28 @@ export function statesBytes(states: readonly State[]): number {
   return states.reduce((total, state) => total + aligned(stateBytes(state)), 0);
 }
 
+/** Names of values in memory: their own, those of views of them, and those within the instructions that compute them. */
+function namesIn({ roots, steps }: Plan): (node: Node) => readonly string[] {
+  const found = new Map<Node, Set<string>>();
+  const give = (to: Node, from: Node): void => {
+    const names = namesOf(originalOf(from));
+    if (names.size > 0) found.set(to, new Set([...(found.get(to) ?? []), ...names]));
+  };
+  for (const node of topological(roots)) {
+    if (namesOf(originalOf(node)).size === 0) continue;
+    let shown = node;
+    while (!isLeaf(shown) && shown.primitive.lowering.kind === "view") [shown] = shown.inputs as [Node];
+    give(shown, node);
+  }
+  for (const { nodes } of steps) {
+    const named = nodes.filter((node) => namesOf(originalOf(node)).size > 0);
+    for (const from of named) for (const node of nodes.slice(nodes.indexOf(from))) give(node, from);
+  }
+  return (node) => [...(found.get(node) ?? [])].sort();
+}
+
 /** The values of the forward pass whose last reader is not of it: the backward pass, or what computes them again for it. */
-function savedOf(plan: Plan): readonly Buffer[] {
+export function savedOf(plan: MappedPlan): readonly Buffer[] {
   const isForward = forwardOf(plan);
   return plan.temporaries.filter(({ node, first, last }) => {
     const reader = plan.steps[last];
@@ -60,25 +96,29 @@ function savedOf(plan: Plan): readonly Buffer[] {
   });
 }
 
+/** What of a plan is told of its temporaries. */
+export type MappedPlan = Pick<Plan, "temporaries" | "temporaryBytes" | "steps" | "copies" | "forward">;
+
 /**
- * @param lineOf the user's line that made a node
- * @param parameters which states are parameters
- * @param gradients which states are gradients
+ * @param named of each state what it is, and its name
+ * @param originOf what made a node
  */
 export function memoryReport(
   plan: Plan,
   sharedBytes: number,
-  parameters: ReadonlySet<number>,
-  gradients: ReadonlySet<number>,
-  lineOf: (node: Node) => string | null = () => null,
+  named: readonly Pick<PlannedState, "kind" | "name">[],
+  originOf: (node: Node) => Origin,
 ): MemoryReport {
+  const namesFor = namesIn(plan);
   const planned = (node: Node | null, bytes: number): PlannedValue => ({
     operator: node?.primitive.name ?? "workspace",
+    names: node === null ? [] : namesFor(node),
     shape: node?.shape ?? [bytes / 4],
     bytes,
-    source: node === null ? null : lineOf(node),
+    ...(node === null ? { source: null, module: null } : originOf(node)),
   });
-  const sum = (slots: ReadonlySet<number>): number => statesBytes(plan.states.filter((_, slot) => slots.has(slot)));
+  const sum = (wanted: PlannedState["kind"]): number =>
+    statesBytes(plan.states.filter((_, slot) => named[slot]?.kind === wanted));
   const program = programBytes(plan.code.words.length, 4 * plan.pool.length);
   const temporaryBytes = aligned(plan.temporaryBytes);
   const states = statesBytes(plan.states);
@@ -87,8 +127,8 @@ export function memoryReport(
   return {
     arenaBytes: states + temporaryBytes + program + sharedBytes,
     stateBytes: states,
-    parameterBytes: sum(parameters),
-    gradientBytes: sum(gradients),
+    parameterBytes: sum("parameter"),
+    gradientBytes: sum("gradient"),
     temporaryBytes,
     liveBytes: peak.bytes,
     programBytes: program,
@@ -102,6 +142,11 @@ export function memoryReport(
       .map(({ node, bytes }) => planned(node, bytes)),
     saved: savedOf(plan).map(({ node, bytes }) => planned(node, bytes)),
     recomputed: [...plan.originals.keys()].map((node) => planned(node, 4 * sizeOf(node.shape))),
+    states: plan.states.map((state, slot) => ({
+      ...(named[slot] as Pick<PlannedState, "kind" | "name">),
+      shape: state.shape,
+      bytes: stateBytes(state),
+    })),
     flops: flopsOf(nodes),
     recomputedFlops: flopsOf(nodes.filter((node) => plan.copies.has(node))),
   };

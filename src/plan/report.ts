@@ -1,10 +1,11 @@
 /** A plan's memory for people: as text, and as a map of the temporaries over time. */
 
+import { formatShape } from "../graph/shape.js";
+import type { Origin } from "../graph/sites.js";
 import type { Node } from "../graph/tensor.js";
-import type { Buffer } from "./buffer.js";
-import { paddedBytes } from "./buffer.js";
-import type { MemoryReport, PlannedValue } from "./memory.js";
-import type { Plan } from "./plan.js";
+import { type Buffer, paddedBytes } from "./buffer.js";
+import { type MappedPlan, type MemoryReport, type PlannedState, type PlannedValue, savedOf } from "./memory.js";
+import { peakOf } from "./place.js";
 
 /** A number of bytes as a text of three digits or so, such as `1.46 MiB`. */
 export function formatBytes(bytes: number): string {
@@ -17,66 +18,134 @@ export function formatBytes(bytes: number): string {
 /** Rows of what takes most, for texts. */
 const SHOWN = 12;
 
-/** Sums bytes by operator and line, the largest first. */
-function sums(items: readonly PlannedValue[]): { what: string; bytes: number; count: number }[] {
-  const found = new Map<string, { what: string; bytes: number; count: number }>();
-  for (const { operator, source, bytes } of items) {
-    const what = source === null ? operator : `${operator.padEnd(16)} ${source}`;
-    const { bytes: before, count } = found.get(what) ?? { bytes: 0, count: 0 };
-    found.set(what, { what, bytes: before + bytes, count: count + 1 });
+/** A row of a table: all of one kind. */
+interface Row {
+  readonly bytes: number;
+  readonly count: number;
+  /** What they are, in columns. */
+  readonly cells: readonly string[];
+}
+
+/** Sums bytes by what the cells say, the largest first. */
+function rowsOf<T extends { readonly bytes: number }>(items: readonly T[], cellsOf: (item: T) => string[]): Row[] {
+  const found = new Map<string, Row>();
+  for (const item of items) {
+    const cells = cellsOf(item);
+    const key = cells.join("\n");
+    const { bytes, count } = found.get(key) ?? { bytes: 0, count: 0 };
+    found.set(key, { cells, bytes: bytes + item.bytes, count: count + 1 });
   }
   return [...found.values()].sort((a, b) => b.bytes - a.bytes);
 }
 
-function table(title: string, items: readonly PlannedValue[]): string[] {
+/** A table, and what it adds up to. */
+export interface Table {
+  readonly title: string;
+  readonly bytes: number;
+  readonly columns: readonly string[];
+  readonly rows: readonly Row[];
+}
+
+/** A name for all layers of a row of them: `blocks.3.mlp` becomes `blocks.*.mlp`. */
+function anyLayer(name: string): string {
+  return name.replace(/(?<=^|\.)\d+(?=\.|$)/, "*");
+}
+
+function tableOf<T extends { readonly bytes: number }>(
+  title: string,
+  items: readonly T[],
+  columns: Readonly<Record<string, (item: T) => string>>,
+): Table[] {
   if (items.length === 0) return [];
-  const rows = sums(items);
-  const more = rows.length - SHOWN;
+  // A column that says nothing is left out.
+  const told = Object.entries(columns).filter(([, cellOf]) => items.some((item) => cellOf(item) !== ""));
+  const rows = rowsOf(items, (item) => told.map(([, cellOf]) => cellOf(item)));
+  return [
+    { title, bytes: items.reduce((sum, { bytes }) => sum + bytes, 0), columns: told.map(([name]) => name), rows },
+  ];
+}
+
+/** The tables of a report: what takes the memory, and what is computed again. */
+export function memoryTables(report: MemoryReport): Table[] {
+  const share = (100 * report.recomputedFlops) / Math.max(1, report.flops - report.recomputedFlops);
+  const { step, operators } = report.peak;
+  const values = (title: string, items: readonly PlannedValue[]): Table[] =>
+    tableOf(title, items, {
+      operator: ({ operator, names }) => [operator, ...names.map((name) => JSON.stringify(name))].join(" "),
+      module: ({ module }) => (module === "" ? "(the model)" : anyLayer(module ?? "")),
+      line: ({ source }) => source ?? "",
+    });
+  return [
+    ...tableOf("states: parameters, gradients that are kept, optimizers and buffers", report.states, {
+      kind: ({ kind }) => kind,
+      name: ({ name }) => anyLayer(name ?? ""),
+      shape: ({ shape }) => formatShape(shape),
+    }),
+    ...values(`alive at the peak, at step ${step}: ${operators.join("+") || "the arguments"}`, report.alive),
+    ...values("kept from the forward pass for the backward pass", report.saved),
+    ...values(
+      `computed again instead of being kept, for ${share.toFixed(1)} % more arithmetic (${gigaflops(report.recomputedFlops)} of ${gigaflops(report.flops)} GFLOP)`,
+      report.recomputed,
+    ),
+  ];
+}
+
+function printTable({ title, bytes, columns, rows }: Table): string[] {
+  const shown = rows.slice(0, SHOWN);
+  const widths = columns.map((column, i) =>
+    Math.max(...[column, ...shown.map(({ cells }) => cells[i] as string)].map((x) => x.length)),
+  );
+  const line = (first: string, second: string, cells: readonly string[]): string =>
+    `  ${first.padStart(10)}  ${second.padStart(5)}  ${cells.map((cell, i) => cell.padEnd(widths[i] as number)).join("  ")}`.trimEnd();
+  const more = rows.slice(SHOWN);
+  const rest = more.reduce((sum, row) => sum + row.bytes, 0);
   return [
     "",
-    `${title} ${formatBytes(items.reduce((sum, { bytes }) => sum + bytes, 0))}`,
-    ...rows
-      .slice(0, SHOWN)
-      .map(({ what, bytes, count }) => `  ${formatBytes(bytes).padStart(10)}  ${String(count).padStart(4)} × ${what}`),
-    ...(more > 0 ? [`  and ${more} more`] : []),
+    title,
+    line("bytes", "count", columns),
+    ...shown.map(({ bytes, count, cells }) => line(formatBytes(bytes), String(count), cells)),
+    ...(more.length > 0 ? [line(formatBytes(rest), "", [`in ${more.length} more rows`])] : []),
+    line(formatBytes(bytes), "", ["in all"]),
+  ];
+}
+
+/** What the arena is made of, with remarks. */
+export function memoryParts(
+  report: MemoryReport,
+): { readonly what: string; readonly bytes: number; readonly note: string }[] {
+  const { stateBytes, parameterBytes, gradientBytes, temporaryBytes, liveBytes } = report;
+  const count = (kind: PlannedState["kind"]): string => {
+    const tensors = report.states.filter((state) => state.kind === kind).length;
+    return tensors === 0 ? "" : `${tensors} tensors`;
+  };
+  return [
+    { what: "parameters", bytes: parameterBytes, note: count("parameter") },
+    { what: "gradients kept", bytes: gradientBytes, note: count("gradient") },
+    { what: "optimizer and other state", bytes: stateBytes - parameterBytes - gradientBytes, note: count("other") },
+    {
+      what: "temporaries",
+      bytes: temporaryBytes,
+      note: `${(temporaryBytes / Math.max(1, liveBytes)).toFixed(4)} of the most alive at once`,
+    },
+    { what: "program", bytes: report.programBytes, note: "" },
+    { what: "shared scratch", bytes: report.sharedBytes, note: "" },
   ];
 }
 
 /** What a step's memory goes to, as text. */
 export function explainMemory(report: MemoryReport): string {
-  const { arenaBytes, stateBytes, parameterBytes, gradientBytes, temporaryBytes, liveBytes, programBytes } = report;
-  const line = (what: string, bytes: number, note = ""): string =>
+  const line = (what: string, bytes: number, note: string): string =>
     `${what.padEnd(28)}${formatBytes(bytes).padStart(11)}${note && `   ${note}`}`;
-  const share = (100 * report.recomputedFlops) / Math.max(1, report.flops - report.recomputedFlops);
   return [
-    line("arena", arenaBytes),
-    line("  parameters", parameterBytes),
-    line("  gradients kept", gradientBytes),
-    line("  optimizer and other state", stateBytes - parameterBytes - gradientBytes),
-    line(
-      "  temporaries",
-      temporaryBytes,
-      `${(temporaryBytes / Math.max(1, liveBytes)).toFixed(4)} of the most alive at once`,
-    ),
-    line("  program", programBytes),
-    line("  shared scratch", report.sharedBytes),
-    "",
-    `most is alive at step ${report.peak.step}: ${report.peak.operators.join("+") || "the arguments"}`,
-    ...table("alive there, by operator:", report.alive),
-    ...table("kept from the forward pass for the backward pass:", report.saved),
-    ...table(
-      `computed again instead of being kept, for ${share.toFixed(1)} % more arithmetic (${gigaflops(report.recomputedFlops)} of ${gigaflops(report.flops)} GFLOP):`,
-      report.recomputed,
-    ),
+    line("arena", report.arenaBytes, `${report.arenaBytes} bytes`),
+    ...memoryParts(report).map(({ what, bytes, note }) => line(`  ${what}`, bytes, note)),
+    ...memoryTables(report).flatMap(printTable),
   ].join("\n");
 }
 
 function gigaflops(flops: number): string {
   return (flops / 1e9).toPrecision(3);
 }
-
-/** What of a plan the map shows. */
-export type MappedPlan = Pick<Plan, "temporaries" | "temporaryBytes" | "steps" | "copies">;
 
 const WIDTH = 1000;
 const HEIGHT = 600;
@@ -89,52 +158,60 @@ export function escaped(text: string): string {
 /** What a rectangle of the map shows, and its colour. */
 const KINDS = {
   argument: ["arguments", "#8a8a8a"],
-  value: ["values", "#5b8bd0"],
+  saved: ["kept for the backward pass", "#2f5d9e"],
+  value: ["other values", "#8fb3e0"],
   again: ["computed again", "#d9534f"],
   workspace: ["workspaces of kernels", "#c9b458"],
 } as const;
 
 /**
- * The map of a plan's temporaries as SVG: steps to the right, addresses upwards. It has no script and no style sheet;
- * what a rectangle is shows where the pointer rests on it.
- * @param lineOf the user's line that made a node
+ * The map of a plan's temporaries as SVG: steps to the right, addresses upwards, and a line at the step of the peak. It has
+ * no script and no style sheet; what a rectangle is shows where the pointer rests on it.
+ * @param originOf what made a node
  */
-export function memoryMap(plan: MappedPlan, lineOf: (node: Node) => string | null): string {
+export function memoryMap(plan: MappedPlan, originOf: (node: Node) => Origin): string {
   const { temporaries, temporaryBytes, copies } = plan;
   const steps = plan.steps.length;
+  const saved = new Set(savedOf(plan));
+  const peak = peakOf(temporaries);
   const x = (step: number): number => (WIDTH * Math.max(0, Math.min(step, steps))) / Math.max(1, steps);
   const y = (address: number): number => HEIGHT - (HEIGHT * address) / Math.max(1, temporaryBytes);
-  const kindOf = ({ node, first }: Buffer): keyof typeof KINDS => {
+  const kindOf = (buffer: Buffer): keyof typeof KINDS => {
+    const { node, first } = buffer;
     if (node === null) return "workspace";
-    return first < 0 ? "argument" : copies.has(node) ? "again" : "value";
+    if (first < 0) return "argument";
+    return copies.has(node) ? "again" : saved.has(buffer) ? "saved" : "value";
   };
   const shapes = temporaries.map((buffer) => {
     const { offset, first, last, node } = buffer;
     const bytes = paddedBytes(buffer);
     const [left, right, top] = [x(first), x(last + 1), y(offset + bytes)];
-    const source = node === null ? null : lineOf(node);
+    const { source, module } = node === null ? { source: null, module: null } : originOf(node);
     const what = node === null ? "workspace" : `${node.primitive.name} ${node.dtype}[${node.shape}]`;
     const size = `width="${(right - left).toFixed(2)}" height="${(y(offset) - top).toFixed(2)}"`;
     const title = escaped(
       [
         `${what}, ${formatBytes(bytes)} at ${offset}`,
         `steps ${first} to ${Number.isFinite(last) ? last : "end"}${copies.has(node as Node) ? ", computed again" : ""}`,
-        ...(source === null ? [] : [source]),
+        ...[module, source].filter((text) => text !== null),
       ].join("\n"),
     );
     return `<rect x="${left.toFixed(2)}" y="${top.toFixed(2)}" ${size} fill="${KINDS[kindOf(buffer)][1]}"><title>${title}</title></rect>`;
   });
   const legend = Object.values(KINDS).map(
     ([name, fill], i) =>
-      `<rect x="${i * 180}" y="${HEIGHT + 28}" width="12" height="12" fill="${fill}"/><text x="${i * 180 + 18}" y="${HEIGHT + 38}">${name}</text>`,
+      `<rect x="${i * 200}" y="${HEIGHT + 28}" width="12" height="12" fill="${fill}"/><text x="${i * 200 + 18}" y="${HEIGHT + 38}">${name}</text>`,
   );
+  const at = x(peak.step + 0.5);
   return [
-    `<svg xmlns="http://www.w3.org/2000/svg" viewBox="-70 -10 ${WIDTH + 80} ${HEIGHT + 60}" font-family="sans-serif" font-size="12" stroke-width="0.3">`,
+    `<svg xmlns="http://www.w3.org/2000/svg" viewBox="-70 -24 ${WIDTH + 80} ${HEIGHT + 74}" font-family="sans-serif" font-size="12" stroke-width="0.3">`,
     `<title>${steps} steps, ${formatBytes(temporaryBytes)} of temporaries</title>`,
     `<rect x="0" y="0" width="${WIDTH}" height="${HEIGHT}" fill="#f4f4f4"/>`,
     `<g stroke="#ffffff">`,
     ...shapes,
     "</g>",
+    `<line x1="${at.toFixed(2)}" y1="-4" x2="${at.toFixed(2)}" y2="${HEIGHT}" stroke="#333333" stroke-width="1" stroke-dasharray="4 3"/>`,
+    `<text x="${at.toFixed(2)}" y="-8" text-anchor="middle">most alive: ${formatBytes(peak.bytes)} at step ${peak.step}</text>`,
     `<text x="-4" y="10" text-anchor="end">${formatBytes(temporaryBytes)}</text>`,
     `<text x="-4" y="${HEIGHT}" text-anchor="end">0</text>`,
     `<text x="0" y="${HEIGHT + 16}">step 0</text>`,

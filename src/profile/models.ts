@@ -119,20 +119,43 @@ class Block extends Module {
   }
 }
 
+/** A decoder whose last layer is its embedding of tokens, transposed. */
+class Decoder extends Module {
+  private readonly tokens: Embedding;
+  private readonly positions: Embedding;
+  private readonly blocks: Sequential;
+  private readonly norm: LayerNorm;
+
+  constructor(
+    layers: number,
+    private readonly width: number,
+    heads: number,
+    context: number,
+    vocabulary: number,
+  ) {
+    super();
+    this.tokens = new Embedding(vocabulary, width);
+    this.positions = new Embedding(context, width);
+    for (const { weight } of [this.tokens, this.positions]) normal_(weight, 0, 0.02);
+    this.blocks = new Sequential(...Array.from({ length: layers }, () => new Block(width, heads)));
+    this.norm = new LayerNorm(width);
+  }
+
+  /** @param x `[batch, context]`; the result is `[batch · context, vocabulary]` */
+  override forward(x: Tensor): Tensor {
+    const states = this.blocks.forward(this.tokens.forward(x).add(this.positions.weight));
+    const rows = reshape(this.norm.forward(states), [x.numel, this.width]);
+    return matmul(rows, transpose(this.tokens.weight, 0, 1));
+  }
+}
+
 /** 4 blocks of width 128 with 4 heads, 16 contexts of 64 out of a vocabulary of 65, cross entropy, AdamW. */
 function gpt(): StepFunction {
   const [layers, width, heads, context, vocabulary, batch] = [4, 128, 4, 64, 65, 16];
-  const tokens = new Embedding(vocabulary, width);
-  const positions = new Embedding(context, width);
-  for (const { weight } of [tokens, positions]) normal_(weight, 0, 0.02);
-  const blocks = new Sequential(...Array.from({ length: layers }, () => new Block(width, heads)), new LayerNorm(width));
+  const model = new Decoder(layers, width, heads, context, vocabulary);
   const x = reshape(labels(batch * context, vocabulary), [batch, context]);
   const y = labels(batch * context, vocabulary);
-  const parameters = [tokens, positions, blocks].flatMap((module) => module.parameters());
-  return trainingStep(new AdamW(parameters, { lr: LEARNING_RATE }), () => {
-    const states = blocks.forward(tokens.forward(x).add(positions.weight));
-    return crossEntropy(matmul(reshape(states, [batch * context, width]), transpose(tokens.weight, 0, 1)), y);
-  });
+  return trainingStep(new AdamW(model.parameters(), { lr: LEARNING_RATE }), () => crossEntropy(model.forward(x), y));
 }
 
 /** The models by their names. Each starts from the same weights every time. */

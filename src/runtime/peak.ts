@@ -46,9 +46,10 @@ export function measuredBeside(program: Program, states: readonly Bound[], tempo
   };
 }
 
-/** Measures every run; `largest` is the one that took most of the arena. */
+/** Measures every run. */
 export class PeakMeter implements Guard {
-  largest: MeasuredMemory | null = null;
+  /** What the last run took. */
+  last: MeasuredMemory | null = null;
 
   around(program: Program, states: readonly Bound[], execute: () => TypedArray[]): TypedArray[] {
     const { runtime, plan } = program;
@@ -58,8 +59,7 @@ export class PeakMeter implements Guard {
     const results = execute();
     let end = words.length;
     while (end > 0 && words[end - 1] === PATTERN) end--;
-    const measured = measuredBeside(program, states, peakBytes(plan, end));
-    if (measured.arenaBytes > (this.largest?.arenaBytes ?? 0)) this.largest = measured;
+    this.last = measuredBeside(program, states, peakBytes(plan, end));
     return results;
   }
 }

@@ -8,7 +8,7 @@ import { expectNames } from "../graph/names.js";
 import { expectPolicy, type RecomputePolicy } from "../graph/policy.js";
 import { printGraph } from "../graph/print.js";
 import { formatShape, sameShape } from "../graph/shape.js";
-import { Sites } from "../graph/sites.js";
+import { memberName, type Origin, Sites } from "../graph/sites.js";
 import { type CellAttrs, dataNode, dataPrimitive } from "../graph/sources.js";
 import { type AnyPrimitive, mode, Node, Tensor } from "../graph/tensor.js";
 import { leavesOf, mapTree, type Tree } from "../graph/tree.js";
@@ -18,6 +18,7 @@ import { type MemoryReport, memoryReport, statesBytes } from "../plan/memory.js"
 import { compilePlan, type Plan, type Request } from "../plan/plan.js";
 import { recompute } from "../plan/recompute-plan.js";
 import { explainMemory, memoryMap } from "../plan/report.js";
+import { type MeasuredMemory, PeakMeter } from "../runtime/peak.js";
 import { type Bound, Program, Resident, type Runtime } from "../runtime/runtime.js";
 import { readNode } from "./realize.js";
 import { runtime } from "./session.js";
@@ -69,7 +70,7 @@ export interface Compiled<Args extends readonly Tree[], Out extends Returned> {
   (...args: Args): Out;
   /**
    * The memory that a call needs, in bytes, known before it runs. Asked for before the first such call (or with
-   * `LANEGRAD_DEBUG` set), it names the line of code that made each value.
+   * `LANEGRAD_DEBUG` set), it names the line of code and the module that made each value.
    * @param args arguments like those of the call: only shapes and dtypes matter. None: the last call's.
    */
   memory(...args: Args | []): MemoryReport;
@@ -77,6 +78,13 @@ export interface Compiled<Args extends readonly Tree[], Out extends Returned> {
   explainMemory(...args: Args | []): string;
   /** The map of the temporaries, steps × addresses, as SVG. */
   memoryMap(...args: Args | []): string;
+  /**
+   * Makes a call, as any other, on memory filled with a pattern, and says how far into it the call has written: what
+   * `memory()` foretold, to the byte.
+   * @param args as for a call
+   * @throws TraceError within another compiled function, where nothing runs
+   */
+  measureMemory(...args: Args): MeasuredMemory;
   /** The graph of a call as text: one line a node, after simplification. */
   graph(...args: Args | []): string;
   /** How many different kinds of calls were traced. */
@@ -121,7 +129,7 @@ class Specialization<Out extends Returned> {
     fn: (...args: readonly Tree[]) => Out,
     args: readonly Tree[],
     options: { readonly budget?: number; readonly policy?: RecomputePolicy },
-    /** The lines that made its values, where a report may be asked for. */
+    /** What made its values, where a report may be asked for. */
     private readonly sites: Sites | null,
   ) {
     const { trace, placeholders } = this;
@@ -181,20 +189,20 @@ class Specialization<Out extends Returned> {
   }
 
   memory(): MemoryReport {
-    const pick = (wanted: (slot: Slot) => boolean): Set<number> =>
-      new Set(this.bound.flatMap(({ slot }, i) => (wanted(slot) ? [i] : [])));
-    const parameters = pick(({ kind, placeholder }) => kind === "tensor" && placeholder?.requiresGrad === true);
-    const gradients = pick(({ kind }) => kind === "grad");
-    const lineOf = (node: Node): string | null => this.lineOf(node);
-    return memoryReport(this.plan, this.owner.sharedBytes, parameters, gradients, lineOf);
+    const states = this.bound.map(({ slot: { kind, tensor, placeholder } }) => {
+      const name = memberName(tensor);
+      if (kind === "grad") return { kind: "gradient", name: name && `${name}.grad` } as const;
+      return { kind: placeholder?.requiresGrad === true ? "parameter" : "other", name } as const;
+    });
+    return memoryReport(this.plan, this.owner.sharedBytes, states, (node) => this.originOf(node));
   }
 
   memoryMap(): string {
-    return memoryMap(this.plan, (node) => this.lineOf(node));
+    return memoryMap(this.plan, (node) => this.originOf(node));
   }
 
-  private lineOf(node: Node): string | null {
-    return this.sites?.lineOf(originalOf(node)) ?? null;
+  private originOf(node: Node): Origin {
+    return this.sites?.originOf(originalOf(node)) ?? { source: null, module: null };
   }
 
   graph(): string {
@@ -429,6 +437,21 @@ export function compile<Args extends readonly Tree[], Out extends Returned>(
       memory: (...args: Args | []) => planned(args).memory(),
       explainMemory: (...args: Args | []) => explainMemory(planned(args).memory()),
       memoryMap: (...args: Args | []) => planned(args).memoryMap(),
+      measureMemory: (...args: Args) => {
+        if (mode.scope !== null)
+          throw new TraceError("measureMemory: a function is being traced, and nothing runs in it");
+        const meter = new PeakMeter();
+        const owner = runtime();
+        const { guard } = owner;
+        owner.guard = meter;
+        try {
+          call(...args);
+        } finally {
+          owner.guard = guard;
+        }
+        // The program of the call runs last, after those that its arguments may wait for.
+        return meter.last as MeasuredMemory;
+      },
       graph: (...args: Args | []) => planned(args).graph(),
     }),
     { traces: { get: () => traces } },
