@@ -2,6 +2,7 @@
 import { ArenaError } from "../graph/errors.js";
 import { namesOf } from "../graph/names.js";
 import type { RecomputePolicy } from "../graph/policy.js";
+import type { Origin } from "../graph/sites.js";
 import { isWithin, type Node } from "../graph/tensor.js";
 import { isLeaf, topological } from "../graph/walk.js";
 import { aligned } from "./buffer.js";
@@ -18,10 +19,19 @@ export interface Wanted {
   readonly policy?: RecomputePolicy;
   /** What the forward pass ends in. */
   readonly forward?: readonly Node[];
+  /** What made a node, for errors. */
+  readonly originOf?: (node: Node) => Origin;
   /** Bytes that the whole arena may take. */
   readonly budget?: number;
   /** Of the arena, what is not this program's: states and shared memory. */
   readonly otherBytes?: number;
+}
+
+/** Where in the user's code and model a step comes from, as far as that is known. */
+function placeOf(step: readonly Node[], { originOf }: Wanted): string {
+  const origins = originOf === undefined ? [] : step.map(originOf);
+  const { source, module } = origins.find((origin) => origin.source !== null) ?? { source: null, module: null };
+  return `${module ? `, in ${module}` : ""}${source === null ? "" : `, at ${source}`}`;
 }
 
 /** The bytes that a schedule takes in the arena, all told. */
@@ -131,6 +141,6 @@ export function recompute(units: readonly Unit[], targets: Targets, wanted: Want
   const least = Math.min(fitted.bytes + fixed, drops.size === 0 ? bytes : Number.POSITIVE_INFINITY);
   const step = (units[fitted.unit] as Unit).nodes;
   throw new ArenaError(
-    `compile: a memory budget of ${budget} bytes is too small: the least found for this function is ${least}, of which ${wanted.otherBytes ?? 0} are its states and shared memory; the step that needs most computes ${step.map(({ primitive }) => primitive.name).join("+")} [${step.at(-1)?.shape}]`,
+    `compile: a memory budget of ${budget} bytes is too small: the least found for this function is ${least}, of which ${wanted.otherBytes ?? 0} are its states and shared memory; the step that needs most computes ${step.map(({ primitive }) => primitive.name).join("+")} [${step.at(-1)?.shape}]${placeOf(step, wanted)}`,
   );
 }

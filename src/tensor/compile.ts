@@ -56,21 +56,22 @@ const UNITS: Readonly<Record<string, number>> = {
  */
 export function parseBytes(op: string, size: number | string): number {
   const [, digits, unit = "B"] = /^\s*([\d.]+)\s*([a-z]+)?\s*$/i.exec(String(size)) ?? [];
-  const bytes = Number(digits) * (UNITS[unit.toUpperCase()] ?? Number.NaN);
+  const bytes = Math.floor(Number(digits) * (UNITS[unit.toUpperCase()] ?? Number.NaN));
   if (!(bytes > 0)) {
+    const given = typeof size === "string" ? JSON.stringify(size) : String(size);
     throw new ArgumentError(
-      `${op}: a size is a number of bytes above 0, or a text such as "48MB" or "64MiB", not ${JSON.stringify(size)}`,
+      `${op}: a size is a number of bytes above 0, or a text such as "48MB" or "64MiB" (in B, KB, MB, GB, KiB, MiB or GiB), not ${given}`,
     );
   }
-  return Math.floor(bytes);
+  return bytes;
 }
 
 /** A function that runs as one program. */
 export interface Compiled<Args extends readonly Tree[], Out extends Returned> {
   (...args: Args): Out;
   /**
-   * The memory that a call needs, in bytes, known before it runs. Asked for before the first such call (or with
-   * `LANEGRAD_DEBUG` set), it names the line of code and the module that made each value.
+   * The memory that a call needs, in bytes, known before it runs. Asked for before the first such call, with a memory
+   * budget or with `LANEGRAD_DEBUG` set, it names the line of code and the module that made each value.
    * @param args arguments like those of the call: only shapes and dtypes matter. None: the last call's.
    */
   memory(...args: Args | []): MemoryReport;
@@ -161,7 +162,7 @@ class Specialization<Out extends Returned> {
     this.plan = compilePlan({
       ...request,
       recompute: (units, targets, layOut, forward) =>
-        recompute(units, targets, { ...options, otherBytes, forward }, layOut),
+        recompute(units, targets, { ...options, otherBytes, forward, originOf: (x) => this.originOf(x) }, layOut),
     });
     this.argumentOf = this.plan.inputs.map(({ node }) => placeholders.indexOf(node));
     this.cellOf = this.plan.cells.map(({ node }) => trace.cells.indexOf(node));
@@ -381,7 +382,9 @@ export function compile<Args extends readonly Tree[], Out extends Returned>(
   let last: Specialization<Out> | null = null;
   let traces = 0;
 
-  const specialize = (args: readonly Tree[], leaves: Tensor[], report = debugLevel > 0): Specialization<Out> => {
+  // A budget that is too small is reported with the line that needs most.
+  const told = debugLevel > 0 || options.budget !== undefined;
+  const specialize = (args: readonly Tree[], leaves: Tensor[], report = told): Specialization<Out> => {
     if (owner !== runtime()) {
       owner = runtime();
       kinds.clear();

@@ -8,6 +8,7 @@ import { manualSeed, randn } from "../../src/ops/random.js";
 import { SGD } from "../../src/optim/sgd.js";
 import { compile } from "../../src/tensor/compile.js";
 import { tensor } from "../../src/tensor/creation.js";
+import { backendInfo } from "../../src/tensor/session.js";
 import { BUILDS, start } from "../support/builds.js";
 
 const [ROWS, WIDTH, CLASSES] = [32, 24, 5];
@@ -95,7 +96,13 @@ describe.each(BUILDS)("gradient accumulation on the %s build", (build) => {
     expect(stateBytes).toBe(2 * parameterBytes);
     for (let i = 0; i < 20; i++) accumulate(x, y);
     expect(accumulate.memory(x, y).arenaBytes).toBe(arenaBytes);
+    // One gradient for each parameter, by name, and the update finds them where they are.
+    const kept = accumulate.memory(x, y).states.filter(({ kind }) => kind === "gradient");
+    const names = model.namedParameters().map(([name]) => `${name}.grad`);
+    expect(kept.map(({ name }) => name).sort()).toEqual(names.sort());
+    const before = backendInfo().arenaBytes;
     update();
+    expect(backendInfo().arenaBytes - before).toBeLessThan(gradientBytes);
     expect(model.parameters().every(({ grad }) => grad === null)).toBe(true);
   });
 });

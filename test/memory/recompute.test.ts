@@ -9,7 +9,7 @@ import { layerNorm } from "../../src/ops/norm.js";
 import { dropout, manualSeed, randn } from "../../src/ops/random.js";
 import { softmax } from "../../src/ops/softmax.js";
 import { Adam } from "../../src/optim/adam.js";
-import { type CompileOptions, compile } from "../../src/tensor/compile.js";
+import { type CompileOptions, compile, parseBytes } from "../../src/tensor/compile.js";
 import { tensor } from "../../src/tensor/creation.js";
 import { checkpoint } from "../../src/transforms/checkpoint.js";
 import { BUILDS, start } from "../support/builds.js";
@@ -158,7 +158,7 @@ describe.each(BUILDS)("a memory budget on the %s build", (build) => {
       message = (error as Error).message;
     }
     const [, least] = /least found for this function is (\d+)/.exec(message) ?? [];
-    expect(message).toMatch(/the step that needs most computes \w+/);
+    expect(message).toMatch(/the step that needs most computes [\w+]+ \[[\d,]+\], at \S+recompute\.test\.ts:\d+$/);
     const enough = makeStep(plainly, { memoryBudget: Number(least) });
     expect(enough.step.memory(enough.x).arenaBytes).toBeLessThanOrEqual(Number(least));
   });
@@ -168,8 +168,32 @@ describe.each(BUILDS)("a memory budget on the %s build", (build) => {
     expect(() => step(x)).toThrow(/least found for this function is \d+/);
   });
 
-  it.each(["much", "0MB", "12 parsecs", -1])("cannot be %s", (memoryBudget) => {
+  it.each([
+    ["much", '"much"'],
+    ["48 bananas", '"48 bananas"'],
+    ["1.5TB", '"1.5TB"'],
+    ["0MB", '"0MB"'],
+    ["0.5B", '"0.5B"'],
+    ["", '""'],
+    [0, "0"],
+    [-1, "-1"],
+    [Number.NaN, "NaN"],
+    [Number.POSITIVE_INFINITY, "Infinity"],
+  ])("cannot be %s", (memoryBudget, shown) => {
     expect(() => compile((x: Tensor) => x, { memoryBudget })).toThrow(ArgumentError);
+    expect(() => compile((x: Tensor) => x, { memoryBudget })).toThrow(
+      `compile: memoryBudget: a size is a number of bytes above 0, or a text such as "48MB" or "64MiB" (in B, KB, MB, GB, KiB, MiB or GiB), not ${shown}`,
+    );
+  });
+
+  it.each([
+    ["1.5GB", 1.5e9],
+    ["64MiB", 2 ** 26],
+    [" 2 kib ", 2048],
+    ["1000", 1000],
+    [1e6, 1e6],
+  ])("can be %s", (size, bytes) => {
+    expect(parseBytes("test", size)).toBe(bytes);
   });
 });
 
