@@ -1,4 +1,5 @@
 /** Element types and how they mix. */
+import { describe } from "./describe.js";
 import { DTypeError } from "./errors.js";
 
 /** An element type: 32-bit float, 32-bit signed integer, or boolean. */
@@ -31,6 +32,12 @@ export function dtypeOf(array: ArrayBufferView): DType {
   throw new DTypeError(
     `${array.constructor.name} has no dtype here: use Float32Array (f32), Int32Array (i32) or Uint8Array (bool)`,
   );
+}
+
+/** Throws unless `dtype` names one: JavaScript callers may say `"float32"`. */
+export function checkDType(op: string, dtype: DType): DType {
+  if (dtype in RANK) return dtype;
+  throw new DTypeError(`${op}: dtype must be "f32", "i32" or "bool", not ${describe(dtype)}`);
 }
 
 /** Throws unless `dtype` is one of `allowed`. */

@@ -1,4 +1,5 @@
 /** Arithmetic of shapes: sizes, strides, dimensions and broadcasting, with the errors that users see. */
+import { describe } from "./describe.js";
 import { ShapeError } from "./errors.js";
 
 /** Sizes of each dimension, outermost first. A scalar's is empty. */
@@ -44,6 +45,9 @@ export function contiguousStrides(shape: Shape): number[] {
  * are more than 2³⁰ (4 GiB, all that a 32-bit memory can address).
  */
 export function checkShape(op: string, shape: Shape): Shape {
+  if (!Array.isArray(shape)) {
+    throw new ShapeError(`${op}: shape must be a list of sizes, as [2,3], not ${describe(shape)}`);
+  }
   if (shape.length > MAX_RANK) {
     throw new ShapeError(`${op}: ${shape.length} dimensions, and tensors have at most ${MAX_RANK}`);
   }
@@ -66,8 +70,9 @@ export function checkShape(op: string, shape: Shape): Shape {
  * @throws ShapeError outside the range.
  */
 export function normalizeDim(op: string, dim: number, rank: number): number {
+  if (!Number.isInteger(dim)) throw new ShapeError(`${op}: dim must be a whole number, not ${describe(dim)}`);
   const span = Math.max(rank, 1);
-  if (!Number.isInteger(dim) || dim < -span || dim >= span) {
+  if (dim < -span || dim >= span) {
     throw new ShapeError(`${op}: dim ${dim} is out of range: expected ${-span} to ${span - 1} for ${rank} dimensions`);
   }
   return dim < 0 ? dim + span : dim;
@@ -79,7 +84,7 @@ export function normalizeDim(op: string, dim: number, rank: number): number {
  */
 export function normalizeDims(op: string, dims: number | Shape | null | undefined, rank: number): number[] {
   if (dims == null) return Array.from({ length: rank }, (_, i) => i);
-  const list = typeof dims === "number" ? [dims] : dims;
+  const list = Array.isArray(dims) ? (dims as Shape) : [dims as number];
   const seen = new Set<number>();
   for (const dim of list) {
     const d = normalizeDim(op, dim, rank);

@@ -5,6 +5,7 @@
  * that users hold, which in-place operators bind to another node. So overwriting a tensor never changes a value that
  * something else has saved, and nothing here needs to be freed.
  */
+import { describe } from "./describe.js";
 import type { DType, TypedArray } from "./dtype.js";
 import { ArgumentError, GradError, TraceError } from "./errors.js";
 import type { RecomputePolicy } from "./policy.js";
@@ -216,11 +217,12 @@ export class Tensor {
   }
 }
 
-/** The node that a tensor names, here and now. Throws where a tensor of a finished trace is used outside of it. */
+/**
+ * The node that a tensor names, here and now.
+ * @throws ArgumentError where it is no tensor, TraceError where one of a finished trace is used outside of it
+ */
 export function nodeOf(tensor: Tensor): Node {
-  if (!(tensor instanceof Tensor)) {
-    throw new ArgumentError(`expected a tensor, not ${tensor === null ? "null" : typeof tensor} ${String(tensor)}`);
-  }
+  if (!(tensor instanceof Tensor)) throw new ArgumentError(`expected a tensor, not ${describe(tensor)}`);
   if (mode.scope !== null) return mode.scope.nodeOf(tensor);
   const node = tensor._node;
   if (node.scope !== null) {
@@ -258,7 +260,11 @@ export function apply<A>(primitive: Primitive<Tensor, A>, inputs: readonly Tenso
   const nodes = new Array<Node>(inputs.length);
   let requiresGrad = false;
   for (let i = 0; i < inputs.length; i++) {
-    const node = nodeOf(inputs[i] as Tensor);
+    const input = inputs[i] as Tensor;
+    if (!(input instanceof Tensor)) {
+      throw new ArgumentError(`${primitive.name}: expected a tensor, not ${describe(input)}`);
+    }
+    const node = nodeOf(input);
     nodes[i] = node;
     requiresGrad ||= node.requiresGrad;
     if (node.storage !== null) node.shared = true;

@@ -1,4 +1,5 @@
 /** Trees of tensors: a tensor, or arrays and plain objects of trees, as functions take and return them. */
+import { describe } from "./describe.js";
 import { ArgumentError } from "./errors.js";
 import { Tensor } from "./tensor.js";
 
@@ -17,11 +18,6 @@ export function mapTree<T extends Tree>(op: string, tree: T, visit: (leaf: Tenso
     return Object.fromEntries(Object.entries(node).map(([key, value]) => [key, walk(value)]));
   };
   return walk(tree) as T;
-}
-
-function describe(value: unknown): string {
-  if (value === null || typeof value !== "object") return `${typeof value} ${String(value)}`;
-  return `a ${value.constructor?.name ?? "object"}`;
 }
 
 /** The tensors of a tree, in the order that {@link mapTree} visits them. */

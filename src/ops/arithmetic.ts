@@ -1,10 +1,11 @@
 /** Arithmetic, comparison and selection, element by element with broadcasting. */
-import { DTypeError } from "../graph/errors.js";
+import { DTypeError, ShapeError } from "../graph/errors.js";
+import { formatShape } from "../graph/shape.js";
 import { constant } from "../graph/sources.js";
 import { apply, Tensor } from "../graph/tensor.js";
 import { MicroOp } from "../isa.js";
 import { operands, tensorOperands, to } from "./conversion.js";
-import { asTensor, elementwise, type OperatorTable, type TensorLike } from "./define.js";
+import { asTensor, elementwise, expectTensor, type OperatorTable, type TensorLike } from "./define.js";
 
 // ── Arithmetic ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -75,7 +76,8 @@ export function sub(input: TensorLike, other: TensorLike, options: { alpha?: num
 }
 
 /** Subtraction the other way round: `other - alpha · input`. */
-export function rsub(input: TensorLike, other: TensorLike, options: { alpha?: number } = {}): Tensor {
+export function rsub(input: Tensor, other: TensorLike, options: { alpha?: number } = {}): Tensor {
+  expectTensor("rsub", "input", input);
   return sub(other, input, options);
 }
 
@@ -307,10 +309,14 @@ export function where(condition: Tensor, input: TensorLike, other: TensorLike): 
   return apply(wherePrimitive, [condition, x, y], null);
 }
 
-/** `input` with `value` wherever `mask` holds. */
+/** `input` with `value`, a number or a scalar tensor, wherever `mask` holds. */
 export function maskedFill(input: Tensor, mask: Tensor, value: TensorLike): Tensor {
   if (mask.dtype !== "bool") throw new DTypeError(`maskedFill: mask is ${mask.dtype}, and must be bool`);
-  return where(mask, to(asTensor(value, input.dtype), input.dtype), input);
+  const filling = to(asTensor(value, input.dtype, "maskedFill"), input.dtype);
+  if (filling.ndim > 0) {
+    throw new ShapeError(`maskedFill: value must be a scalar, not ${formatShape(filling.shape)}; use where`);
+  }
+  return where(mask, filling, input);
 }
 
 // ── Extremes ────────────────────────────────────────────────────────────────────────────────────────────────────────

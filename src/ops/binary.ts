@@ -1,7 +1,6 @@
 /** Functions of two and three tensors, element by element with broadcasting, beyond plain arithmetic. */
-import { DTypeError } from "../graph/errors.js";
 import type { Primitive } from "../graph/primitive.js";
-import { apply, detach, Tensor } from "../graph/tensor.js";
+import { apply, detach, type Tensor } from "../graph/tensor.js";
 import { MicroOp } from "../isa.js";
 import {
   abs,
@@ -23,7 +22,7 @@ import {
   where,
 } from "./arithmetic.js";
 import { operands, tensorOperands } from "./conversion.js";
-import { elementwise, type OperatorTable, type TensorLike } from "./define.js";
+import { elementwise, expectTensor, type OperatorTable, type TensorLike } from "./define.js";
 import { exp, exp2, isnan, log, log1p, reciprocal, sqrt, square } from "./unary.js";
 
 // ── Remainders ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -36,13 +35,9 @@ const fmodPrimitive: Primitive<Tensor, null> = elementwise({
   flops: 8,
 });
 
-function expectTensor(op: string, input: TensorLike): void {
-  if (!(input instanceof Tensor)) throw new DTypeError(`${op}: input must be a tensor, not ${JSON.stringify(input)}`);
-}
-
 /** What remains of a division that is rounded towards zero: the sign is the dividend's, as in C. */
 export function fmod(input: Tensor, other: TensorLike): Tensor {
-  expectTensor("fmod", input);
+  expectTensor("fmod", "input", input);
   return apply(fmodPrimitive, operands("fmod", input, other), null);
 }
 
@@ -96,7 +91,8 @@ export function hypot(input: Tensor, other: Tensor): Tensor {
 }
 
 /** The magnitude of `input` with the sign of `other`, where -0 is negative. No gradient flows to `other`. */
-export function copysign(input: TensorLike, other: TensorLike): Tensor {
+export function copysign(input: Tensor, other: TensorLike): Tensor {
+  expectTensor("copysign", "input", input);
   const [a, b] = operands("copysign", input, other, true);
   const sign = detach(b);
   const negative = lt(where(eq(sign, 0), reciprocal(sign), sign), 0);

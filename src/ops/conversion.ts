@@ -1,5 +1,5 @@
 /** Conversion between dtypes, and the dtype that operands are computed in. */
-import { type DType, promote } from "../graph/dtype.js";
+import { checkDType, type DType, promote } from "../graph/dtype.js";
 import { DTypeError } from "../graph/errors.js";
 import { apply, Tensor } from "../graph/tensor.js";
 import { MicroOp } from "../isa.js";
@@ -32,7 +32,7 @@ const castTo = {
  * Gradients do not flow through a conversion from or to integers.
  */
 export function to(input: Tensor, dtype: DType): Tensor {
-  return input.dtype === dtype ? input : apply(castTo[dtype], [input], null);
+  return input.dtype === dtype ? input : apply(castTo[checkDType("to", dtype)], [input], null);
 }
 
 /** Both operands as tensors of the dtype they are computed in. A number takes the dtype of a tensor that can hold it. */
@@ -40,8 +40,8 @@ export function operands(op: string, a: TensorLike, b: TensorLike, floating = fa
   if (!(a instanceof Tensor) && !(b instanceof Tensor)) {
     throw new DTypeError(`${op}: at least one of the operands must be a tensor`);
   }
-  const x = asTensor(a, b instanceof Tensor ? b.dtype : undefined);
-  const y = asTensor(b, a instanceof Tensor ? a.dtype : undefined);
+  const x = asTensor(a, b instanceof Tensor ? b.dtype : undefined, op);
+  const y = asTensor(b, a instanceof Tensor ? a.dtype : undefined, op);
   if (x.dtype === "f32" && y.dtype === "f32") return [x, y];
   const dtype = floating ? "f32" : promote(x.dtype, y.dtype);
   return [to(x, dtype), to(y, dtype)];

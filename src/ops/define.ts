@@ -1,4 +1,5 @@
 /** How operators are defined: the record of a user-facing operator, and the common forms of primitives. */
+import { describe } from "../graph/describe.js";
 import type { DType } from "../graph/dtype.js";
 import { DTypeError } from "../graph/errors.js";
 import type { Primitive, RefArray, VjpContext } from "../graph/primitive.js";
@@ -39,17 +40,25 @@ export interface Operator {
 export type OperatorTable = Readonly<Record<string, Operator>>;
 
 /** The tensor that stands for an argument. Numbers become constants of the dtype that the other operand suggests. */
-export function asTensor(value: TensorLike, like?: DType): Tensor {
+export function asTensor(value: TensorLike, like?: DType, op?: string): Tensor {
   if (value instanceof Tensor) return value;
   if (typeof value === "boolean") return constant(value ? 1 : 0, [], "bool");
   if (typeof value !== "number") {
-    throw new DTypeError(`expected a tensor or a number, not ${value === null ? "null" : typeof value}`);
+    throw new DTypeError(`${op === undefined ? "" : `${op}: `}expected a tensor or a number, not ${describe(value)}`);
   }
   const whole = Number.isInteger(value) && Math.abs(value) <= 2 ** 31;
   const dtype = whole && like !== undefined && like !== "f32" ? "i32" : "f32";
   // In eager use a number may differ at every call, and must then not be a part of the cached program.
   const lasting = mode.scope !== null || value === 0.5 || (whole && Math.abs(value) <= 4);
   return lasting ? constant(value, [], dtype) : cell(() => [value], [], dtype);
+}
+
+/**
+ * Throws unless an argument is a tensor, where types cannot tell (in JavaScript).
+ * @throws DTypeError
+ */
+export function expectTensor(op: string, argument: string, value: unknown): asserts value is Tensor {
+  if (!(value instanceof Tensor)) throw new DTypeError(`${op}: ${argument} must be a tensor, not ${describe(value)}`);
 }
 
 /** The cotangent of one input, from the context of a VJP. Null: no gradient flows there. */

@@ -6,7 +6,7 @@ import { formatShape, type Shape, sizeOf } from "../graph/shape.js";
 import { constant } from "../graph/sources.js";
 import { apply, type Tensor } from "../graph/tensor.js";
 import { Flag, Opcode, ScatterOp } from "../isa.js";
-import { div, eq, mul, where } from "./arithmetic.js";
+import { add, div, eq, lt, mul, where } from "./arithmetic.js";
 import { to } from "./conversion.js";
 import { perInput, type Rule } from "./define.js";
 import { cat } from "./join.js";
@@ -291,6 +291,11 @@ export const scatterMinimumPrimitive: Scatter = /* @__PURE__ */ scattering(
 /** Throws unless an index is of whole numbers. */
 export function expectIndex(op: string, index: Tensor): void {
   if (index.dtype !== "i32") throw new DTypeError(`${op}: index is ${index.dtype}, and must be i32`);
+}
+
+/** Places of a dimension, where negative indices count from its end. Those outside stay outside: kernels reject them. */
+export function fromEnd(index: Tensor, size: number): Tensor {
+  return where(lt(index, 0), add(index, size), index);
 }
 
 /** Throws unless input and index have as many dimensions; a scalar counts as a vector. */

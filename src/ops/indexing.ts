@@ -13,6 +13,7 @@ import {
   cutTo,
   expectIndex,
   expectSameRank,
+  fromEnd,
   gatherPrimitive,
   scatterAddPrimitive,
 } from "./index-primitives.js";
@@ -43,9 +44,13 @@ export function indexSelect(input: Tensor, dim: number, index: Tensor): Tensor {
   return input.ndim === 0 ? reshape(out, []) : out;
 }
 
-/** Elements along `dim` by an index that broadcasts against the input's other dimensions; without `dim`, by position. */
+/**
+ * Elements along `dim` by an index that broadcasts against the input's other dimensions; without `dim`, by position.
+ * Negative indices count from the end.
+ */
 export function takeAlongDim(input: Tensor, index: Tensor, dim?: number | null): Tensor {
-  if (dim == null) return gather(reshape(input, [-1]), 0, reshape(index, [-1]));
+  expectIndex("takeAlongDim", index);
+  if (dim == null) return takeAlongDim(reshape(input, [-1]), reshape(index, [-1]), 0);
   expectSameRank("takeAlongDim", input, index);
   const d = normalizeDim("takeAlongDim", dim, input.ndim);
   const shape = index.shape.map((n, i) => (i === d ? n : Math.max(n, input.shape[i] as number)));
@@ -53,7 +58,8 @@ export function takeAlongDim(input: Tensor, index: Tensor, dim?: number | null):
     input,
     shape.map((n, i) => (i === d ? (input.shape[i] as number) : n)),
   );
-  return gather(table, d, expand(index, shape));
+  const places = fromEnd(index, table.shape[d] as number);
+  return gather(table, d, expand(places, shape));
 }
 
 /**

@@ -219,7 +219,7 @@ export function slice(input: Tensor, dim = 0, start?: number | null, end?: numbe
 
 /** A place that a scalar tensor gives; its value must be known. */
 function placeOf(op: string, x: Tensor): number {
-  if (x.ndim !== 0 || x.dtype === "f32") {
+  if (x.ndim !== 0 || x.dtype !== "i32") {
     throw new ShapeError(
       `${op}: start must be a whole number or a scalar of them, not ${x.dtype}${formatShape(x.shape)}`,
     );

@@ -67,7 +67,8 @@ function surrounded(input: Tensor, dim: number, before: number, after: number, v
  */
 export function pad(input: Tensor, pad: Shape, options: { mode?: PadMode; value?: number | null } = {}): Tensor {
   const { mode = "constant" } = options;
-  const value = options.value ?? 0;
+  const given = options.value ?? 0;
+  const value = input.dtype === "f32" ? given : input.dtype === "i32" ? Math.trunc(given) : Number(given !== 0);
   if (pad.length % 2 !== 0 || pad.length > 2 * input.ndim) {
     throw new ShapeError(
       `pad: ${pad.length} widths for shape ${formatShape(input.shape)}; give two for each padded dimension, the last one first`,
@@ -93,6 +94,11 @@ export function pad(input: Tensor, pad: Shape, options: { mode?: PadMode; value?
       // A negative width may cut into what the other one adds.
       const added = Math.min(Math.max(0, before), missing);
       out = surrounded(kept, dim, added, missing - added, value);
+    } else if (mode === "circular") {
+      // Cut first and closed to a circle then, as PyTorch does; the modes below continue the whole dimension.
+      const start = Math.max(0, -before);
+      const kept = narrow(out, dim, start, Math.max(0, size - start - Math.max(0, -after)));
+      out = continued(kept, dim, before, after, CONTINUATIONS.circular);
     } else {
       const whole = continued(out, dim, before, after, CONTINUATIONS[mode]);
       const start = Math.max(0, -before);
@@ -114,6 +120,7 @@ export const paddingOperators: OperatorTable = {
       'f32[3,4]; [1,2,1,1]; {"mode":"reflect"}',
       'f32[3,4]; [3,-1]; {"mode":"replicate"}',
       'f32[3,4]; [2,1]; {"mode":"circular"}',
+      'f32[3,4]; [-1,2,1,-1]; {"mode":"circular"}',
     ],
   },
 };

@@ -70,7 +70,9 @@ function windowsFor(op: string, batch: Tensor, kernelSize: PerDimension, options
   const image = batch.shape.slice(2);
   const rank = image.length;
   const kernel = perDimension(op, "kernelSize", kernelSize, rank, 1);
-  const stride = perDimension(op, "stride", options.stride ?? kernel, rank, 1);
+  // PyTorch's pooling functions take an empty list as no stride, too.
+  const given = Array.isArray(options.stride) && options.stride.length === 0 ? null : options.stride;
+  const stride = perDimension(op, "stride", given ?? kernel, rank, 1);
   const padding = perDimension(op, "padding", options.padding ?? 0, rank, 0);
   const dilation = perDimension(op, "dilation", options.dilation ?? 1, rank, 1);
   const divisor = options.divisorOverride ?? null;

@@ -4,7 +4,7 @@ import { knownValues } from "../graph/known.js";
 import { broadcastShapes, formatShape, normalizeDim, type Shape, sizeOf } from "../graph/shape.js";
 import { constant } from "../graph/sources.js";
 import { apply, Tensor } from "../graph/tensor.js";
-import { add, div, ge, logicalOr, lt, maximum, mul, sub, where } from "./arithmetic.js";
+import { add, div, ge, logicalOr, lt, maximum, mul, ne, sub, where } from "./arithmetic.js";
 import { to } from "./conversion.js";
 import { cumsum } from "./cumulative.js";
 import { asTensor, type OperatorTable } from "./define.js";
@@ -13,6 +13,7 @@ import {
   atLeastVector,
   expectIndex,
   expectSameRank,
+  fromEnd,
   gatherPrimitive,
   type Scatter,
   scatterAddPrimitive,
@@ -141,12 +142,6 @@ function scatterRows(how: Scatter, op: string, input: Tensor, dim: number, index
   return reshape(apply(how, [base, places, rows], { dim: d, op }), input.shape);
 }
 
-/** The shape of rows of `input` along `dim` that a vector gives. */
-function rowsShape(input: Tensor, dim: number, index: Tensor): Shape {
-  const d = normalizeDim("indexFill", dim, input.ndim);
-  return input.ndim === 0 ? [] : input.shape.map((n, i) => (i === d ? index.numel : n));
-}
-
 /** `input` with every row of `source` along `dim`, times `alpha`, added to the row that `index` gives. */
 export function indexAdd(
   input: Tensor,
@@ -164,18 +159,31 @@ export function indexCopy(input: Tensor, dim: number, index: Tensor, source: Ten
   return scatterRows(scatterReplacePrimitive, "indexCopy", input, dim, index, source);
 }
 
-/** `input` with the rows along `dim` that `index` gives filled with `value`, a number or a scalar tensor. */
+/**
+ * `input` with the rows along `dim` that `index` gives filled with `value`, a number or a scalar tensor. Negative
+ * indices count from the end.
+ */
 export function indexFill(input: Tensor, dim: number, index: Tensor, value: Tensor | number): Tensor {
-  const filling = to(asTensor(value, input.dtype), input.dtype);
+  const filling = to(asTensor(value, input.dtype, "indexFill"), input.dtype);
   if (filling.ndim > 0) throw new ShapeError(`indexFill: value must be a scalar, not ${formatShape(filling.shape)}`);
-  return scatterRows(
+  expectIndex("indexFill", index);
+  const d = normalizeDim("indexFill", dim, input.ndim);
+  const size = input.shape[d] ?? 1;
+  const marks = constant(1, index.shape, "i32");
+  const marked = scatterRows(
     scatterReplacePrimitive,
     "indexFill",
-    input,
-    dim,
-    index,
-    expand(filling, rowsShape(input, dim, index)),
+    constant(0, [size], "i32"),
+    0,
+    fromEnd(index, size),
+    marks,
   );
+  // By a mask, so that the value's gradient counts a row once even if the index names it twice.
+  const rows = reshape(
+    ne(marked, 0),
+    input.shape.map((n, i) => (i === d ? n : 1)),
+  );
+  return where(rows, filling, input);
 }
 
 /**
@@ -198,16 +206,10 @@ export function indexReduce(
 
 // ── By position ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
-/** Places within `size` of which negative ones count from the end; those outside become -1, which kernels reject. */
-function wrapped(index: Tensor, size: number): Tensor {
-  const places = where(lt(index, 0), add(index, size), index);
-  return where(logicalOr(lt(places, 0), ge(places, size)), -1, places);
-}
-
 /** The elements in the places that `index` gives among all elements in row-major order; negative ones from the end. */
 export function take(input: Tensor, index: Tensor): Tensor {
   expectIndex("take", index);
-  const places = reshape(wrapped(index, input.numel), [-1]);
+  const places = reshape(fromEnd(index, input.numel), [-1]);
   return reshape(apply(gatherPrimitive, [reshape(input, [-1]), places], { dim: 0, op: "take" }), index.shape);
 }
 
@@ -220,7 +222,7 @@ export function put(input: Tensor, index: Tensor, source: Tensor, accumulate = f
   if (source.numel !== index.numel) {
     throw new ShapeError(`put: source has ${source.numel} elements, and index ${index.numel}`);
   }
-  const places = reshape(wrapped(index, input.numel), [-1]);
+  const places = reshape(fromEnd(index, input.numel), [-1]);
   const how = accumulate ? scatterAddPrimitive : scatterReplacePrimitive;
   return reshape(scatterRows(how, "put", reshape(input, [-1]), 0, places, reshape(source, [-1])), input.shape);
 }
@@ -258,8 +260,10 @@ export function indexPut(
     (total, index, i) => {
       expectIndex("indexPut", index);
       const size = front[i] as number;
-      const place = wrapped(index, size);
-      return where(logicalOr(lt(total, 0), lt(place, 0)), -1, add(mul(total, size), place));
+      const place = fromEnd(index, size);
+      // A place outside of its dimension would be one inside of the table.
+      const outside = logicalOr(lt(place, 0), ge(place, size));
+      return where(logicalOr(lt(total, 0), outside), -1, add(mul(total, size), place));
     },
     constant(0, [], "i32"),
   );
@@ -325,7 +329,11 @@ export const scatterOperators: OperatorTable = {
     params: ["input", "dim", "index", "source"],
     samples: ["f32[3,4]; 1; i32[1]<4; f32[3,1]"],
   },
-  indexFill: { fn: indexFill, params: ["input", "dim", "index", "value"], samples: ["f32[3,4]; 1; i32[2]<4; 1.5"] },
+  indexFill: {
+    fn: indexFill,
+    params: ["input", "dim", "index", "value"],
+    samples: ["f32[3,4]; 1; i32[2]<4; 1.5", "f32[3,4]; 0; i32[5]<3; f32[]"],
+  },
   indexReduce: {
     fn: indexReduce,
     params: ["input", "dim", "index", "source", "reduce"],

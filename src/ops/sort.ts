@@ -11,7 +11,7 @@ import { to } from "./conversion.js";
 import { iota } from "./creation.js";
 import { cummax } from "./cumulative.js";
 import type { OperatorTable } from "./define.js";
-import { gather, takeAlongDim, type ValuesAndIndices } from "./indexing.js";
+import { gather, type ValuesAndIndices } from "./indexing.js";
 import { cat } from "./join.js";
 import { expand, narrow, reshape, squeeze } from "./movement.js";
 import { argmax, sum } from "./reduction.js";
@@ -231,7 +231,7 @@ function quantiles(
 function takeLast(values: Tensor, places: Tensor): Tensor {
   const lead = (places.shape[0] as number) > 0 ? places.shape : [0, ...places.shape.slice(1)];
   const table = expand(reshape(values, [1, ...values.shape]), [lead[0] as number, ...values.shape]);
-  return reshape(takeAlongDim(table, reshape(places, [...lead, 1]), -1), lead);
+  return reshape(gather(table, table.ndim - 1, reshape(places, [...lead, 1])), lead);
 }
 
 /** Quantiles `[k, rows...]` in the shape that PyTorch gives them. */

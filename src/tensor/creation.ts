@@ -1,5 +1,5 @@
 /** Making tensors from values. */
-import { allocate, type DType, type TypedArray } from "../graph/dtype.js";
+import { allocate, checkDType, type DType, type TypedArray } from "../graph/dtype.js";
 import { ArgumentError, DTypeError, ShapeError } from "../graph/errors.js";
 import { checkShape, formatShape, type Shape, sizeOf } from "../graph/shape.js";
 import { constant, dataNode } from "../graph/sources.js";
@@ -115,7 +115,7 @@ export function tensor(data: NestedArray | NumericArray, options: Shape | FromDa
       `tensor: shape ${formatShape(shape)} needs ${sizeOf(shape)} elements, and the data has ${elements.length}`,
     );
   }
-  const dtype = given.dtype ?? inferDType(data, elements[0]);
+  const dtype = checkDType("tensor", given.dtype ?? inferDType(data, elements[0]));
   return finish(new Tensor(dataNode(convert(elements, dtype), [...shape], dtype)), given);
 }
 
@@ -128,19 +128,29 @@ function finish(out: Tensor, { requiresGrad = false }: TensorOptions): Tensor {
   return out;
 }
 
+function filled(op: string, shape: Shape, value: number, options: TensorOptions): Tensor {
+  const dtype = checkDType(op, options.dtype ?? "f32");
+  return finish(constant(value, [...checkShape(op, shape)], dtype), options);
+}
+
 /** A tensor with `value` in every element; it takes the memory of one until it is changed. */
 export function full(shape: Shape, value: number, options: TensorOptions = {}): Tensor {
-  return finish(constant(value, [...checkShape("full", shape)], options.dtype ?? "f32"), options);
+  return filled("full", shape, value, options);
 }
 
 /** A tensor of zeros. */
 export function zeros(shape: Shape, options: TensorOptions = {}): Tensor {
-  return full(shape, 0, options);
+  return filled("zeros", shape, 0, options);
 }
 
 /** A tensor of ones. */
 export function ones(shape: Shape, options: TensorOptions = {}): Tensor {
-  return full(shape, 1, options);
+  return filled("ones", shape, 1, options);
+}
+
+/** A tensor of the shape and dtype of `input` with `value` in every element. */
+export function fullLike(input: Tensor, value: number, options: TensorOptions = {}): Tensor {
+  return full(input.shape, value, { dtype: input.dtype, ...options });
 }
 
 /** Zeros of the shape and dtype of `input`. */
@@ -162,7 +172,7 @@ export function arange(start: number, end?: number, step = 1, options: TensorOpt
   if (step === 0 || !Number.isFinite(step))
     throw new ArgumentError(`arange: step must be a number other than 0, not ${step}`);
   const count = Math.max(0, Math.ceil((to - from) / step));
-  const dtype = options.dtype ?? ([from, to, step].every(Number.isInteger) ? "i32" : "f32");
+  const dtype = checkDType("arange", options.dtype ?? ([from, to, step].every(Number.isInteger) ? "i32" : "f32"));
   const shape = checkShape("arange", [count]);
   const values = convert(
     Array.from({ length: count }, (_, i) => from + i * step),
@@ -184,7 +194,7 @@ export function linspace(start: number, end: number, steps: number, options: Ten
 /** The identity matrix `[n, m]`; square if `m` is left out. */
 export function eye(n: number, m = n, options: TensorOptions = {}): Tensor {
   const shape = checkShape("eye", [n, m]);
-  const dtype = options.dtype ?? "f32";
+  const dtype = checkDType("eye", options.dtype ?? "f32");
   const values = allocate(dtype, n * m);
   for (let i = 0; i < Math.min(n, m); i++) values[i * m + i] = 1;
   return finish(new Tensor(dataNode(values, shape, dtype)), options);

@@ -11,20 +11,27 @@ import {
   embedding,
   fmax,
   hardtanh,
+  indexFill,
   instanceNorm,
   logaddexp,
   logsumexp,
+  maskedFill,
   maximum,
+  narrow,
   norm,
+  pad,
   pow,
   prod,
   relu,
   repeatInterleave,
+  reshape,
+  rsub,
   scaledDotProductAttention,
   softmax,
   softplus,
   sum,
   take,
+  takeAlongDim,
   xlogy,
 } from "../../src/ops/index.js";
 import { tensor } from "../../src/tensor/creation.js";
@@ -135,6 +142,38 @@ describe.each(BUILDS)("conventions on the %s build", (build) => {
   it("counts negative places from the end, and rejects those before the start when it runs", () => {
     expect(values(take(tensor([5, 6, 7]), tensor(Int32Array.of(-1, 0))))).toEqual([7, 5]);
     expect(() => take(tensor([5, 6, 7]), tensor(Int32Array.of(-4))).data()).toThrow(/out of range/);
+  });
+
+  it("counts from the end in takeAlongDim and indexFill, and reports places outside", () => {
+    const x = tensor([[5, 6, 7]]);
+    expect(values(takeAlongDim(x, tensor(Int32Array.of(-1, 0), [1, 2]), 1))).toEqual([7, 5]);
+    expect(() => takeAlongDim(x, tensor(Int32Array.of(-4), [1, 1]), 1).data()).toThrow(/out of range/);
+    expect(values(indexFill(x, 1, tensor(Int32Array.of(-1)), 9))).toEqual([5, 6, 9]);
+    expect(() => indexFill(x, 1, tensor(Int32Array.of(3)), 9).data()).toThrow(/indexFill: index 3 is out of range/);
+  });
+
+  it("gives a filled value the gradient of every row once, even if the index names a row twice", () => {
+    const index = tensor(Int32Array.of(2, 0, 2));
+    expect(gradientAt((value) => indexFill(tensor([1, 2, 3, 4]), 0, index, reshape(value, [])), [9])).toEqual([2]);
+  });
+
+  it("pads with what the dtype can hold", () => {
+    expect(values(pad(tensor([true]), [1, 0], { value: 2 }))).toEqual([1, 1]);
+    expect(values(pad(tensor(Int32Array.of(7)), [1, 0], { value: -1.5 }))).toEqual([-1, 7]);
+  });
+
+  it("cuts before it closes the circle", () => {
+    expect(values(pad(tensor([0, 1, 2, 3]), [-1, 2], { mode: "circular" }))).toEqual([1, 2, 3, 1, 2]);
+    expect(values(pad(tensor([0, 1, 2, 3]), [-2, 3], { mode: "reflect" }))).toEqual([2, 3, 2, 1, 0]);
+    expect(() => pad(tensor([0, 1]), [1, -2], { mode: "circular" })).toThrow(/nothing to continue/);
+  });
+
+  it("rejects numbers and larger tensors where PyTorch takes only a tensor or a scalar", () => {
+    const x = tensor([1, 2]);
+    expect(() => copysign(2 as unknown as Tensor, x)).toThrow(/copysign: input must be a tensor, not number 2/);
+    expect(() => rsub(2 as unknown as Tensor, x)).toThrow(/rsub: input must be a tensor, not number 2/);
+    expect(() => maskedFill(x, tensor([true, false]), x)).toThrow(/maskedFill: value must be a scalar, not \[2\]/);
+    expect(() => narrow(x, 0, tensor(true), 1)).toThrow(/start must be a whole number or a scalar of them, not bool/);
   });
 
   it("needs to know what decides a shape", () => {

@@ -186,7 +186,16 @@ describe("wrong use", () => {
     expect(() => tensor(new Uint8Array(2))).toThrow(/say which dtype/);
     expect(() => tensor("1" as unknown as number)).toThrow(/not string/);
     expect(() => tensor([Number.NaN, Number.POSITIVE_INFINITY])).not.toThrow();
-    expect(() => zeros([2 ** 16, 2 ** 16])).toThrow(/2\^30/);
+    expect(() => zeros([2 ** 16, 2 ** 16])).toThrow(/zeros: .* 2\^30/);
+    expect(() => zeros(3 as unknown as number[])).toThrow(
+      /zeros: shape must be a list of sizes, as \[2,3\], not number 3/,
+    );
+    expect(() => tensor(1, { dtype: "float64" as "f32" })).toThrow(/dtype must be "f32", "i32" or "bool", not string/);
+    expect(() => tensor(1).to("float32" as "f32")).toThrow(/to: dtype must be/);
+    expect(() => tensor(1).add("2" as unknown as number)).toThrow(/add: expected a tensor or a number, not string "2"/);
+    expect(() => tensor([1]).sum({ dim: 0 } as unknown as number)).toThrow(
+      /sum: dim must be a whole number, not an obj/,
+    );
     expect(() => zeros([-1])).toThrow(ShapeError);
   });
 
