@@ -25,6 +25,8 @@ await build({
   target: "node20",
   packages: "external",
   minify: true,
+  // Node prints the source line of an uncaught error: it should not be the whole file.
+  lineLimit: 160,
   sourcemap: true,
 });
 

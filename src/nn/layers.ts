@@ -16,7 +16,8 @@ export interface Layer extends Module {
   forward(input: Tensor): Tensor;
 }
 
-function expectSizes(name: string, sizes: Readonly<Record<string, number>>): void {
+/** Throws unless every size is a whole number from 1 up. */
+export function expectSizes(name: string, sizes: Readonly<Record<string, number>>): void {
   for (const [argument, size] of Object.entries(sizes)) {
     if (!Number.isInteger(size) || size < 1)
       throw new ArgumentError(`${name}: ${argument} must be a whole number from 1 up, not ${size}`);
