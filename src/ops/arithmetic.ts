@@ -71,7 +71,7 @@ export function add(input: TensorLike, other: TensorLike, options: { alpha?: num
 export function sub(input: TensorLike, other: TensorLike, options: { alpha?: number } = {}): Tensor {
   const { alpha = 1 } = options;
   const [x, y] = operands("sub", input, other);
-  if (x.dtype === "bool") throw new DTypeError("sub: bool tensors do not subtract; use logicalXor or notEqual");
+  if (x.dtype === "bool") throw new DTypeError("sub: bool tensors do not subtract; use logicalXor");
   return apply(subPrimitive, [x, alpha === 1 ? y : mul(y, alpha)], null);
 }
 
@@ -296,6 +296,11 @@ export function logicalOr(input: Tensor, other: Tensor): Tensor {
   return apply(orPrimitive, [to(input, "bool"), to(other, "bool")], null);
 }
 
+/** Where one is zero and the other is not. */
+export function logicalXor(input: Tensor, other: Tensor): Tensor {
+  return ne(to(input, "bool"), to(other, "bool"));
+}
+
 /** Where it is zero. */
 export function logicalNot(input: Tensor): Tensor {
   return apply(notPrimitive, [to(input, "bool")], null);
@@ -442,6 +447,7 @@ export const arithmetic: OperatorTable = {
   ne: { fn: ne, params: ["input", "other"], samples: ["f32[3,4]; f32[4]", "i32[5]<3; 1"], discrete: true },
   logicalAnd: { fn: logicalAnd, params: ["input", "other"], samples: ["bool[3,4]; bool[4]"], discrete: true },
   logicalOr: { fn: logicalOr, params: ["input", "other"], samples: ["bool[3,4]; bool[4]"], discrete: true },
+  logicalXor: { fn: logicalXor, params: ["input", "other"], samples: ["bool[3,4]; f32[4]"], discrete: true },
   logicalNot: { fn: logicalNot, params: ["input"], samples: ["bool[3,4]"], discrete: true },
   where: {
     fn: where,

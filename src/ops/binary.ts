@@ -23,7 +23,8 @@ import {
 } from "./arithmetic.js";
 import { operands, tensorOperands } from "./conversion.js";
 import { elementwise, expectTensor, type OperatorTable, type TensorLike } from "./define.js";
-import { exp, exp2, isnan, log, log1p, reciprocal, sqrt, square } from "./unary.js";
+import { all } from "./reduction.js";
+import { exp, exp2, isfinite, isnan, log, log1p, reciprocal, sqrt, square } from "./unary.js";
 
 // ── Remainders ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -98,6 +99,32 @@ export function copysign(input: Tensor, other: TensorLike): Tensor {
   const negative = lt(where(eq(sign, 0), reciprocal(sign), sign), 0);
   const magnitude = abs(a);
   return where(negative, neg(magnitude), magnitude);
+}
+
+/**
+ * Where `|input - other| ≤ atol + rtol · |other|`, or both are the same infinity.
+ * @param options.equalNan whether two NaN are close
+ */
+export function isclose(
+  input: Tensor,
+  other: Tensor,
+  options: { rtol?: number; atol?: number; equalNan?: boolean } = {},
+): Tensor {
+  const { rtol = 1e-5, atol = 1e-8, equalNan = false } = options;
+  const [a, b] = floats("isclose", input, other);
+  // An infinite tolerance would take every number for infinity.
+  const near = logicalAnd(le(abs(sub(a, b)), add(mul(abs(b), rtol), atol)), isfinite(b));
+  const close = logicalOr(eq(a, b), near);
+  return equalNan ? logicalOr(close, logicalAnd(isnan(a), isnan(b))) : close;
+}
+
+/** Whether all elements are close, see {@link isclose}: a bool scalar. */
+export function allclose(
+  input: Tensor,
+  other: Tensor,
+  options: { rtol?: number; atol?: number; equalNan?: boolean } = {},
+): Tensor {
+  return all(isclose(input, other, options));
 }
 
 // ── Extremes ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -186,6 +213,20 @@ export const binaryOperators: OperatorTable = {
   floorDivide: { fn: floorDivide, params: ["input", "other"], samples: ["f32[3,4]; f32[4]>0", "i32[5]<9; -4"] },
   atan2: { fn: atan2, params: ["input", "other"], samples: ["f32[3,4]; f32[4]"] },
   hypot: { fn: hypot, params: ["input", "other"], samples: ["f32[3,4]; f32[4]"] },
+  isclose: {
+    fn: isclose,
+    params: ["input", "other"],
+    options: ["rtol", "atol", "equalNan"],
+    samples: ["f32[3,4]; f32[4]", 'f32[3]; f32[3]; {"atol":1,"equalNan":true}'],
+    discrete: true,
+  },
+  allclose: {
+    fn: allclose,
+    params: ["input", "other"],
+    options: ["rtol", "atol", "equalNan"],
+    samples: ["f32[3,4]; f32[4]", 'f32[3]; f32[3]; {"atol":9}'],
+    discrete: true,
+  },
   copysign: { fn: copysign, params: ["input", "other"], samples: ["f32[3,4]; f32[4]", "f32[3]; -1"] },
   fmax: { fn: fmax, params: ["input", "other"], samples: ["f32[3,4]; f32[4]"] },
   fmin: { fn: fmin, params: ["input", "other"], samples: ["f32[3,4]; f32[4]"] },

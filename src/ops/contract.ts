@@ -239,17 +239,19 @@ function checkSizes(equation: string, terms: readonly Labelled[]): void {
  * result lacks are summed over. Operands are contracted from left to right, two at a time, as matrix products.
  * @param equation as `"bij,bjk->bik"`; without `->` the result has the letters that occur once, in alphabetical order;
  * `...` stands for dimensions that broadcast
+ * @param operands tensors, one by one or in a list
  */
-export function einsum(equation: string, operands: readonly Tensor[]): Tensor {
+export function einsum(equation: string, ...operands: readonly (Tensor | readonly Tensor[])[]): Tensor {
+  const tensors = operands.flat() as readonly Tensor[];
   const compact = equation.replaceAll(" ", "");
   const [inputs = "", output] = compact.split("->");
   const terms = inputs.split(",");
-  if (terms.length !== operands.length)
-    invalid(equation, `names ${terms.length} operands, and ${operands.length} are given`);
+  if (terms.length !== tensors.length)
+    invalid(equation, `names ${terms.length} operands, and ${tensors.length} are given`);
   if (!/^([A-Za-z]*(\.\.\.)?[A-Za-z]*,?)*(->[A-Za-z]*(\.\.\.)?[A-Za-z]*)?$/.test(compact)) {
     invalid(equation, "only letters, commas, ... and one -> may appear");
   }
-  const labelled = operands.map((x, i): Labelled => {
+  const labelled = tensors.map((x, i): Labelled => {
     const labels = labelsOf(terms[i] as string, x.ndim, 0);
     if (labels.length !== x.ndim) {
       invalid(equation, `"${terms[i]}" names ${labels.length} dimensions, and operand ${i} is ${formatShape(x.shape)}`);
@@ -322,7 +324,7 @@ export const contractOperators: OperatorTable = {
   },
   einsum: {
     fn: einsum,
-    params: ["equation", "operands"],
+    params: ["equation", "...operands"],
     samples: [
       '"ij,jk->ik"; ["f32[2,3]","f32[3,4]"]',
       '"bij,bjk,k->bi"; ["f32[2,3,4]","f32[2,4,5]","f32[5]"]',

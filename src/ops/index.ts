@@ -84,7 +84,10 @@ export {
   manualSeed,
   type RandomOptions,
   rand,
+  randint,
+  randLike,
   randn,
+  randnLike,
 } from "./random.js";
 export * from "./reduction.js";
 export * from "./scatter.js";

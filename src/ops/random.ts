@@ -152,6 +152,28 @@ export function randn(shape: Shape, options: RandomOptions = {}): Tensor {
   return mul(radius, cos(mul(rand(shape, options), constant(2 * Math.PI))));
 }
 
+/** Uniform numbers in [0, 1), of the shape of `input`. */
+export function randLike(input: Tensor, options: RandomOptions = {}): Tensor {
+  return rand(input.shape, options);
+}
+
+/** Numbers from the standard normal distribution, of the shape of `input`. */
+export function randnLike(input: Tensor, options: RandomOptions = {}): Tensor {
+  return randn(input.shape, options);
+}
+
+/**
+ * Whole numbers from `low` to `high - 1`, as i32.
+ * @throws ArgumentError where there are none, or more than the 2²⁴ that a draw tells apart
+ */
+export function randint(low: number, high: number, shape: Shape, options: RandomOptions = {}): Tensor {
+  const count = high - low;
+  if (!Number.isInteger(low) || !Number.isInteger(high) || count < 1 || count > 2 ** 24) {
+    throw new ArgumentError(`randint: from ${low} to below ${high} must be 1 to 2^24 whole numbers`);
+  }
+  return add(to(mul(rand(shape, options), count), "i32"), low);
+}
+
 /**
  * Zeroes each element with probability `p` and scales the others by 1 / (1 - p); the identity where not `training`.
  */

@@ -218,6 +218,11 @@ export function all(input: Tensor, dim?: Dims, keepdim = false): Tensor {
   return eq(sum(eq(toFloat(input), 0), dim, keepdim), 0);
 }
 
+/** How many elements are not zero, over `dim` or of everything, as i32. */
+export function countNonzero(input: Tensor, dim?: Dims): Tensor {
+  return sum(to(input, "bool"), dim);
+}
+
 /** The sum of `input` over the dimensions that broadcasting `shape` to it would add or stretch: the undoing of that. */
 export function sumToSize(input: Tensor, ...size: (number | Shape)[]): Tensor {
   const shape = size.flat();
@@ -258,5 +263,6 @@ export const reductionOperators: OperatorTable = {
   argmin: { fn: argmin, params: ["input", "dim", "keepdim"], samples: ["f32[3,4]", "f32[3,4]; 1"], discrete: true },
   any: { fn: any, params: ["input", "dim", "keepdim"], samples: ["bool[3,4]; 1"], discrete: true },
   all: { fn: all, params: ["input", "dim", "keepdim"], samples: ["bool[3,4]; 1"], discrete: true },
+  countNonzero: { fn: countNonzero, params: ["input", "dim"], samples: ["f32[3,4]; 1", "bool[3,4]"], discrete: true },
   sumToSize: { fn: sumToSize, params: ["input", "...size"], samples: ["f32[2,3,4]; [3,1]"] },
 };

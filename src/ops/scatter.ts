@@ -62,6 +62,23 @@ export function scatter(
   return scatterInto(combination[how], "scatter", input, d, index, source);
 }
 
+/**
+ * Vectors of zeros with a one where `input` says, as i32: `[..., numClasses]`.
+ * @param input i32, from 0 to `numClasses - 1`
+ * @param numClasses one more than the largest element if not given; the input's value must be known then
+ * @throws IndexError when it runs, where an element is outside
+ */
+export function oneHot(input: Tensor, numClasses = -1): Tensor {
+  expectIndex("oneHot", input);
+  const classes = numClasses === -1 ? 1 + Math.max(-1, ...knownValues("oneHot", "the input", input)) : numClasses;
+  if (!Number.isInteger(classes) || classes < 1) {
+    throw new ArgumentError(`oneHot: numClasses must be a whole number from 1 up, not ${classes}`);
+  }
+  const index = reshape(input, [...input.shape, 1]);
+  const zeros = constant(0, [...input.shape, classes], "i32");
+  return scatterInto(scatterReplacePrimitive, "oneHot", zeros, input.ndim, index, constant(1, index.shape, "i32"));
+}
+
 /** `input` with every element of `src` added at the place along `dim` that `index` gives. */
 export function scatterAdd(input: Tensor, dim: number, index: Tensor, src: Tensor): Tensor {
   const d = checkScatter("scatterAdd", input, dim, index, src);
@@ -301,6 +318,7 @@ export const scatterOperators: OperatorTable = {
       'f32[3,4]; 1; i32[3,6]<4; f32[3,6]; {"reduce":"multiply"}',
     ],
   },
+  oneHot: { fn: oneHot, params: ["input", "numClasses"], samples: ["i32[2,3]<5; 5", "i32[]<3; 4"], discrete: true },
   scatterAdd: {
     fn: scatterAdd,
     params: ["input", "dim", "index", "src"],

@@ -8,5 +8,15 @@ export {
   type ParamGroupInput,
   type ParamState,
 } from "./optimizer.js";
-export { CosineAnnealingLR, LambdaLR, LRScheduler, type Schedulable, StepLR, WarmupCosineLR } from "./schedules.js";
+export { RMSprop, type RMSpropOptions } from "./rmsprop.js";
+export {
+  CosineAnnealingLR,
+  ExponentialLR,
+  LambdaLR,
+  LRScheduler,
+  MultiStepLR,
+  type Schedulable,
+  StepLR,
+  WarmupCosineLR,
+} from "./schedules.js";
 export { SGD, type SGDOptions } from "./sgd.js";

@@ -1,4 +1,5 @@
 /** Learning rate schedules: how the learning rate goes from step to step. */
+import { describe } from "../graph/describe.js";
 import { ArgumentError } from "../graph/errors.js";
 import { cosPi, wholePower } from "../numeric.js";
 
@@ -50,7 +51,7 @@ export abstract class LRScheduler {
 function expectSteps(name: string, steps: Readonly<Record<string, number>>): void {
   for (const [argument, value] of Object.entries(steps)) {
     if (!Number.isInteger(value) || value < 1) {
-      throw new ArgumentError(`${name}: ${argument} must be a whole number from 1 up, not ${value}`);
+      throw new ArgumentError(`${name}: ${argument} must be a whole number from 1 up, not ${describe(value)}`);
     }
   }
 }
@@ -84,6 +85,40 @@ export class StepLR extends LRScheduler {
 
   override lrAt(base: number, step: number): number {
     return base * wholePower(this.gamma, Math.floor(step / this.stepSize));
+  }
+}
+
+/** Times `gamma` at each of the `milestones`, numbers of steps. */
+export class MultiStepLR extends LRScheduler {
+  constructor(
+    optimizer: Schedulable,
+    private readonly milestones: readonly number[],
+    private readonly gamma = 0.1,
+  ) {
+    super(optimizer);
+    milestones.forEach((milestone, i) => {
+      expectSteps("MultiStepLR", { [`milestone ${i}`]: milestone });
+    });
+    this.apply();
+  }
+
+  override lrAt(base: number, step: number): number {
+    return base * wholePower(this.gamma, this.milestones.filter((milestone) => milestone <= step).length);
+  }
+}
+
+/** Times `gamma` every step. */
+export class ExponentialLR extends LRScheduler {
+  constructor(
+    optimizer: Schedulable,
+    private readonly gamma: number,
+  ) {
+    super(optimizer);
+    this.apply();
+  }
+
+  override lrAt(base: number, step: number): number {
+    return base * wholePower(this.gamma, step);
   }
 }
 

@@ -26,7 +26,7 @@ function expectNone(lines: readonly string[]): void {
 }
 
 /** Exports that are no operators: they make random tensors, or the state that those are made from. */
-const SOURCES = new Set(["Generator", "manualSeed", "rand", "randn"]);
+const SOURCES = new Set(["Generator", "manualSeed", "rand", "randint", "randLike", "randn", "randnLike"]);
 
 describe("the operator table", () => {
   it("has every operator that is exported, under its own name", () => {

@@ -3,9 +3,11 @@ import { beforeAll, describe, expect, it } from "vitest";
 import { noGrad, type Tensor } from "../../src/graph/tensor.js";
 import {
   abs,
+  allclose,
   batchNorm,
   clamp,
   copysign,
+  countNonzero,
   crossEntropy,
   einsum,
   embedding,
@@ -13,12 +15,15 @@ import {
   hardtanh,
   indexFill,
   instanceNorm,
+  isclose,
   logaddexp,
+  logicalXor,
   logsumexp,
   maskedFill,
   maximum,
   narrow,
   norm,
+  oneHot,
   pad,
   pow,
   prod,
@@ -192,6 +197,42 @@ describe.each(BUILDS)("conventions on the %s build", (build) => {
     x.matmul(transposed).backward();
     expect(transposed.grad?.toArray()).toEqual([[3], [4]]);
     expect(weight.grad?.toArray()).toEqual([[3, 4]]);
+  });
+
+  it("takes infinities for close only to themselves, and NaN to NaN only where that is asked for", () => {
+    const [x, y] = [tensor([1, INF, INF, -INF, NAN, 1]), tensor([1.000001, INF, 1, INF, NAN, 1.1])];
+    expect(values(isclose(x, y))).toEqual([1, 1, 0, 0, 0, 0]);
+    expect(values(isclose(x, y, { equalNan: true, atol: 0.2 }))).toEqual([1, 1, 0, 0, 1, 1]);
+    expect(allclose(x, x).item()).toBe(0);
+    expect(allclose(x, x, { equalNan: true }).item()).toBe(1);
+  });
+
+  it("makes vectors of zeros and a one, and reports a class that there is none of", () => {
+    const classes = tensor(Int32Array.of(2, 0));
+    expect(oneHot(classes).toArray()).toEqual([
+      [0, 0, 1],
+      [1, 0, 0],
+    ]);
+    expect(oneHot(classes, 4).shape).toEqual([2, 4]);
+    expect(oneHot(classes.add(0), 3).dtype).toBe("i32");
+    expect(() => oneHot(classes, 2).data()).toThrow(/oneHot: index 2 is out of range for dimension 1, which has 2/);
+    expect(() => oneHot(classes, 0)).toThrow(/numClasses must be a whole number from 1 up, not 0/);
+  });
+
+  it("counts what is not zero, NaN included, and tells where exactly one of two is", () => {
+    const x = tensor([
+      [0, 1, NAN],
+      [0, 0, -2],
+    ]);
+    expect(countNonzero(x).item()).toBe(3);
+    expect(values(countNonzero(x, 1))).toEqual([2, 1]);
+    expect(values(logicalXor(tensor([0, 3, 0, 4]), tensor([false, false, true, true])))).toEqual([0, 1, 1, 0]);
+  });
+
+  it("takes an equation's operands one by one or in a list", () => {
+    const [a, b] = [tensor([[1, 2]]), tensor([[3], [4]])];
+    expect(einsum("ij,jk->", a, b).item()).toBe(11);
+    expect(einsum("ij,jk->", [a, b]).item()).toBe(11);
   });
 
   it("says what is wrong with an equation", () => {

@@ -2,7 +2,17 @@
 import { beforeAll, describe, expect, it } from "vitest";
 import { noGrad, type Tensor } from "../../src/graph/tensor.js";
 import { gather } from "../../src/ops/indexing.js";
-import { dropout, Generator, manualSeed, philox, rand, randn } from "../../src/ops/random.js";
+import {
+  dropout,
+  Generator,
+  manualSeed,
+  philox,
+  rand,
+  randint,
+  randLike,
+  randn,
+  randnLike,
+} from "../../src/ops/random.js";
 import { compile } from "../../src/tensor/compile.js";
 import { ones, tensor, zeros } from "../../src/tensor/creation.js";
 import { BUILDS, start } from "../support/builds.js";
@@ -57,6 +67,25 @@ describe.each(BUILDS)("random numbers on the %s build", (build) => {
     manualSeed(11 + 2 ** 40);
     expect(draw()).not.toEqual(first);
     expect(() => manualSeed(0.5)).toThrow(/whole number/);
+  });
+
+  it("may be whole, from one bound to below the other, each as often", () => {
+    manualSeed(3);
+    const draws = randint(-2, 3, [5000]);
+    expect(draws.dtype).toBe("i32");
+    const counts = new Map<number, number>();
+    for (const x of draws.data()) counts.set(x, (counts.get(x) ?? 0) + 1);
+    expect([...counts.keys()].sort((a, b) => a - b)).toEqual([-2, -1, 0, 1, 2]);
+    for (const count of counts.values()) expect(Math.abs(count - 1000)).toBeLessThan(150);
+    expect(() => randint(3, 3, [1])).toThrow("randint: from 3 to below 3 must be 1 to 2^24 whole numbers");
+  });
+
+  it("may have the shape of another tensor", () => {
+    const like = rand([2, 3]);
+    manualSeed(4);
+    const [uniform, normal] = [randLike(like).toArray(), randnLike(like).toArray()];
+    manualSeed(4);
+    expect([rand([2, 3]).toArray(), randn([2, 3]).toArray()]).toEqual([uniform, normal]);
   });
 
   it("do not depend on when they are computed", () => {

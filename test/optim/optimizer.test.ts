@@ -3,14 +3,14 @@ import { readFileSync } from "node:fs";
 import { beforeAll, describe, expect, it } from "vitest";
 import type { Tensor } from "../../src/graph/tensor.js";
 import { Parameter } from "../../src/nn/module.js";
-import { Adam, AdamW, SGD } from "../../src/optim/index.js";
+import { Adam, AdamW, RMSprop, SGD } from "../../src/optim/index.js";
 import { compile } from "../../src/tensor/compile.js";
 import { tensor, zeros } from "../../src/tensor/creation.js";
 import { BUILDS, start } from "../support/builds.js";
 import { uniform } from "../training/recorded.js";
 
 interface Run {
-  readonly optimizer: "SGD" | "Adam" | "AdamW";
+  readonly optimizer: "SGD" | "Adam" | "AdamW" | "RMSprop";
   readonly options: Readonly<Record<string, number | boolean | [number, number]>>;
   /** Of both parameters together, after each step. */
   readonly parameters: readonly (readonly number[])[];
@@ -19,7 +19,7 @@ interface Run {
 const { runs } = JSON.parse(readFileSync(new URL("../fixtures/optimizers.json", import.meta.url), "utf8")) as {
   runs: Run[];
 };
-const CLASSES = { SGD, Adam, AdamW };
+const CLASSES = { SGD, Adam, AdamW, RMSprop };
 
 /** Steps in which the second parameter has no gradient. */
 const SKIPPED = [0, 1, 4];

@@ -3,8 +3,10 @@ import { describe, expect, it } from "vitest";
 import { cosPi, wholePower } from "../../src/numeric.js";
 import {
   CosineAnnealingLR,
+  ExponentialLR,
   LambdaLR,
   type LRScheduler,
+  MultiStepLR,
   type Schedulable,
   StepLR,
   WarmupCosineLR,
@@ -49,6 +51,24 @@ describe("schedules", () => {
     expectRates(
       rates((optimizer) => new StepLR(optimizer, 3, 0.5), 10),
       expected,
+    );
+  });
+
+  it("steps may be counted out, or be every one", () => {
+    expectRates(
+      rates((optimizer) => new MultiStepLR(optimizer, [2, 5], 0.5), 7),
+      [0.3, 0.3, 0.15, 0.15, 0.15, 0.075, 0.075],
+    );
+    expectRates(
+      rates((optimizer) => new ExponentialLR(optimizer, 0.5), 4),
+      [0.3, 0.15, 0.075, 0.0375],
+    );
+    const optimizer = { paramGroups: [{ lr: 1 }] };
+    expect(() => new MultiStepLR(optimizer, [3, 1.5])).toThrow(
+      /milestone 1 must be a whole number from 1 up, not number 1.5/,
+    );
+    expect(() => new StepLR(optimizer, { stepSize: 2 } as unknown as number)).toThrow(
+      /stepSize must be .*, not an object/,
     );
   });
 

@@ -6,7 +6,7 @@ import { noGrad, type Tensor } from "../../src/graph/tensor.js";
 import { leakyRelu } from "../../src/ops/activation.js";
 import { embedding, gather } from "../../src/ops/indexing.js";
 import { cat } from "../../src/ops/join.js";
-import { full, tensor, zeros } from "../../src/tensor/creation.js";
+import { full, fullLike, tensor, zeros } from "../../src/tensor/creation.js";
 import { backendInfo, init } from "../../src/tensor/session.js";
 import { BUILDS, start } from "../support/builds.js";
 
@@ -186,6 +186,7 @@ describe("wrong use", () => {
     expect(() => tensor(new Uint8Array(2))).toThrow(/say which dtype/);
     expect(() => tensor("1" as unknown as number)).toThrow(/not string/);
     expect(() => tensor([Number.NaN, Number.POSITIVE_INFINITY])).not.toThrow();
+    expect(fullLike(tensor(Int32Array.of(1, 2)), 7).data()).toEqual(Int32Array.of(7, 7));
     expect(() => zeros([2 ** 16, 2 ** 16])).toThrow(/zeros: .* 2\^30/);
     expect(() => zeros(3 as unknown as number[])).toThrow(
       /zeros: shape must be a list of sizes, as \[2,3\], not number 3/,
