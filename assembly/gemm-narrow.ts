@@ -6,12 +6,10 @@
  * vector even for a single element, so that the relaxed build rounds all alike). Strides are in bytes. Operands, seeds
  * and C are read and written exactly; a seed may be what C is.
  */
-import { mulAdd } from "./simd";
+import { highHalves, interleaveHigh, interleaveLow, lowHalves, mulAdd } from "./simd";
 
 /** Columns swept at a time: the part of a row of C that stays in L1 while rows of B are added to it. */
 const SWEPT_COLUMNS = 2048;
-/** Rows of B added to a row of C at a time. */
-const SWEPT_ROWS = 8;
 
 /** A row of C from its seed and eight rows of B; `seedStep` is 16, or 0 where all seeds are equal. */
 function addEightRows(
@@ -57,7 +55,7 @@ function addEightRows(
     let row = b;
     let x = v128.load32_splat(seed);
     let p = a;
-    for (let k = 0; k < SWEPT_ROWS; k++) {
+    for (let k = 0; k < 8; k++) {
       x = mulAdd(v128.load32_splat(p), v128.load32_splat(row), x);
       row += bRow;
       p += aColumn;
@@ -69,27 +67,77 @@ function addEightRows(
   }
 }
 
-/** The same with one row of B. */
-function addRow(columns: i32, a: usize, b: usize, seed: usize, seedStep: usize, c: usize): void {
-  const p = v128.load32_splat(a);
-  for (; columns >= 4; columns -= 4) {
-    v128.store(c, mulAdd(p, v128.load(b), v128.load(seed)));
-    b += 16;
-    c += 16;
+/** The same with `count` rows of B, 1 to 4. */
+// @ts-ignore: decorator
+@inline
+function addFewRows(
+  count: i32,
+  columns: i32,
+  a: usize,
+  aColumn: usize,
+  b: usize,
+  bRow: usize,
+  seed: usize,
+  seedStep: usize,
+  c: usize,
+): void {
+  const p0 = v128.load32_splat(a);
+  const p1 = count > 1 ? v128.load32_splat(a + aColumn) : p0;
+  const p2 = count > 2 ? v128.load32_splat(a + aColumn * 2) : p0;
+  const p3 = count > 3 ? v128.load32_splat(a + aColumn * 3) : p0;
+  const b1 = b + bRow;
+  const b2 = b1 + bRow;
+  const b3 = b2 + bRow;
+  const whole = (<usize>columns & ~3) << 2;
+  let at: usize = 0;
+  for (; at < whole; at += 16) {
+    let x = mulAdd(p0, v128.load(b + at), v128.load(seed));
+    if (count > 1) x = mulAdd(p1, v128.load(b1 + at), x);
+    if (count > 2) x = mulAdd(p2, v128.load(b2 + at), x);
+    if (count > 3) x = mulAdd(p3, v128.load(b3 + at), x);
+    v128.store(c + at, x);
     seed += seedStep;
   }
-  for (; columns > 0; columns--) {
-    v128.store32_lane(c, mulAdd(p, v128.load32_splat(b), v128.load32_splat(seed)), 0);
-    b += 4;
-    c += 4;
+  for (const end = (<usize>columns) << 2; at < end; at += 4) {
+    let x = mulAdd(p0, v128.load32_splat(b + at), v128.load32_splat(seed));
+    if (count > 1) x = mulAdd(p1, v128.load32_splat(b1 + at), x);
+    if (count > 2) x = mulAdd(p2, v128.load32_splat(b2 + at), x);
+    if (count > 3) x = mulAdd(p3, v128.load32_splat(b3 + at), x);
+    v128.store32_lane(c + at, x, 0);
     seed += seedStep >> 2;
   }
 }
 
+/** The same for up to 8 rows: all that there are, or as many as one pass adds; returns how many those were. */
+function addRows(
+  left: i32,
+  columns: i32,
+  a: usize,
+  aColumn: usize,
+  b: usize,
+  bRow: usize,
+  seed: usize,
+  seedStep: usize,
+  c: usize,
+): i32 {
+  if (left >= 8) {
+    addEightRows(columns, a, aColumn, b, bRow, seed, seedStep, c);
+    return 8;
+  }
+  if (left >= 4) {
+    addFewRows(4, columns, a, aColumn, b, bRow, seed, seedStep, c);
+    return 4;
+  }
+  if (left === 3) addFewRows(3, columns, a, aColumn, b, bRow, seed, seedStep, c);
+  else if (left === 2) addFewRows(2, columns, a, aColumn, b, bRow, seed, seedStep, c);
+  else addFewRows(1, columns, a, aColumn, b, bRow, seed, seedStep, c);
+  return left;
+}
+
 /**
  * C = seed + A·B, rows of B being adjacent elements: for few rows, where reading B is what costs, or few steps, where
- * writing C is. `seedRow` and `seedColumn` (4 or 0) are the seed's strides; with a `depth` of 0 nothing is done. At a `seedColumn`
- * of 0 whole vectors of the seed are read.
+ * writing C is. `seedRow` and `seedColumn` (4 or 0) are the seed's strides; with no rows or a `depth` of 0 nothing is
+ * done. At a `seedColumn` of 0 whole vectors of the seed are read.
  */
 export function sweepRows(
   rows: i32,
@@ -109,21 +157,14 @@ export function sweepRows(
   for (let j = 0; j < columns; j += SWEPT_COLUMNS) {
     const wide = min<i32>(columns - j, SWEPT_COLUMNS);
     const at = (<usize>j) << 2;
-    for (let k = 0; k < depth; k += SWEPT_ROWS) {
-      const high = min<i32>(depth - k, SWEPT_ROWS);
+    let step = 0;
+    for (let k = 0; k < depth; k += step) {
       const bk = b + bRow * <usize>k + at;
       for (let i = 0; i < rows; i++) {
         const ai = a + aRow * <usize>i + aColumn * <usize>k;
         const ci = c + cRow * <usize>i + at;
         const from = k > 0 ? ci : seed + seedRow * <usize>i + seedColumn * <usize>j;
-        const step: usize = k > 0 ? 16 : seedColumn << 2;
-        if (high === SWEPT_ROWS) addEightRows(wide, ai, aColumn, bk, bRow, from, step, ci);
-        else {
-          addRow(wide, ai, bk, from, step, ci);
-          for (let q = 1; q < high; q++) {
-            addRow(wide, ai + aColumn * <usize>q, bk + bRow * <usize>q, ci, 16, ci);
-          }
-        }
+        step = addRows(depth - k, wide, ai, aColumn, bk, bRow, from, k > 0 ? 16 : seedColumn << 2, ci);
       }
     }
   }
@@ -147,14 +188,14 @@ function addFourSteps(
   const b = v128.load(p + row);
   const c = v128.load(p + twoRows);
   const d = v128.load(p + threeRows);
-  const ab01 = i8x16.shuffle(a, b, 0, 1, 2, 3, 16, 17, 18, 19, 4, 5, 6, 7, 20, 21, 22, 23);
-  const cd01 = i8x16.shuffle(c, d, 0, 1, 2, 3, 16, 17, 18, 19, 4, 5, 6, 7, 20, 21, 22, 23);
-  sum = mulAdd(i8x16.shuffle(ab01, cd01, 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23), x0, sum);
-  sum = mulAdd(i8x16.shuffle(ab01, cd01, 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31), x1, sum);
-  const ab23 = i8x16.shuffle(a, b, 8, 9, 10, 11, 24, 25, 26, 27, 12, 13, 14, 15, 28, 29, 30, 31);
-  const cd23 = i8x16.shuffle(c, d, 8, 9, 10, 11, 24, 25, 26, 27, 12, 13, 14, 15, 28, 29, 30, 31);
-  sum = mulAdd(i8x16.shuffle(ab23, cd23, 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23), x2, sum);
-  return mulAdd(i8x16.shuffle(ab23, cd23, 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31), x3, sum);
+  const ab01 = interleaveLow(a, b);
+  const cd01 = interleaveLow(c, d);
+  sum = mulAdd(lowHalves(ab01, cd01), x0, sum);
+  sum = mulAdd(highHalves(ab01, cd01), x1, sum);
+  const ab23 = interleaveHigh(a, b);
+  const cd23 = interleaveHigh(c, d);
+  sum = mulAdd(lowHalves(ab23, cd23), x2, sum);
+  return mulAdd(highHalves(ab23, cd23), x3, sum);
 }
 
 /** The sums of 16 rows with one column `x`, from and to the 16 floats at `sums`; `depth` is a multiple of 4. */

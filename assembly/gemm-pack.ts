@@ -1,4 +1,5 @@
 /** Packing: copies a strided matrix into rows of adjacent elements, the form in which Gemm's inner loops read fastest. */
+import { highHalves, interleaveHigh, interleaveLow, lowHalves } from "./simd";
 
 /** Element by element, for what the vector loops leave over: column by column, as that is mostly very few of them. */
 function copyElements(
@@ -56,15 +57,15 @@ function copyAdjacentRows(rows: i32, columns: i32, from: usize, fromColumn: usiz
       const b = v128.load(p + fromColumn);
       const c = v128.load(r);
       const d = v128.load(r + fromColumn);
-      const ab01 = i8x16.shuffle(a, b, 0, 1, 2, 3, 16, 17, 18, 19, 4, 5, 6, 7, 20, 21, 22, 23);
-      const ab23 = i8x16.shuffle(a, b, 8, 9, 10, 11, 24, 25, 26, 27, 12, 13, 14, 15, 28, 29, 30, 31);
-      const cd01 = i8x16.shuffle(c, d, 0, 1, 2, 3, 16, 17, 18, 19, 4, 5, 6, 7, 20, 21, 22, 23);
-      const cd23 = i8x16.shuffle(c, d, 8, 9, 10, 11, 24, 25, 26, 27, 12, 13, 14, 15, 28, 29, 30, 31);
+      const ab01 = interleaveLow(a, b);
+      const ab23 = interleaveHigh(a, b);
+      const cd01 = interleaveLow(c, d);
+      const cd23 = interleaveHigh(c, d);
       const s = q + twoRows;
-      v128.store(q, i8x16.shuffle(ab01, cd01, 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23));
-      v128.store(q + toRow, i8x16.shuffle(ab01, cd01, 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31));
-      v128.store(s, i8x16.shuffle(ab23, cd23, 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23));
-      v128.store(s + toRow, i8x16.shuffle(ab23, cd23, 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31));
+      v128.store(q, lowHalves(ab01, cd01));
+      v128.store(q + toRow, highHalves(ab01, cd01));
+      v128.store(s, lowHalves(ab23, cd23));
+      v128.store(s + toRow, highHalves(ab23, cd23));
       p += 16;
       q += twoRows << 1;
     }

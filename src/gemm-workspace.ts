@@ -5,12 +5,12 @@
 
 /** Block sizes, in elements: the panels of one block stay in cache while they are used. */
 export const enum GemmBlock {
-  /** Rows of A: Rows × Depth floats (32 KiB) are read once for every panel of B. */
+  /** Rows of A: Rows × Depth floats (48 KiB) are read once for every panel of B. */
   Rows = 32,
-  /** Columns of B: Depth × Columns packed floats (512 KiB) stay in L2. Blocks of less depth are as much wider. */
+  /** Columns of B: Depth × Columns packed floats (768 KiB) stay in L2. Blocks of less depth are as much wider. */
   Columns = 512,
-  /** Steps of k between loading and storing a tile of C: a panel of Depth × 24 floats (24 KiB) stays in L1. */
-  Depth = 256,
+  /** Steps of k between loading and storing a tile of C: a panel of Depth × 24 floats (36 KiB) stays in L1. */
+  Depth = 384,
   /** Zeros at the start of a thread's workspace, the widest panel's row: where its sums start without bias. */
   Seed = 24,
   /** Between packed rows of A: rows a power of two apart would all fall into the same few sets of the L1 cache. */
@@ -27,7 +27,7 @@ export function gemmColumns(depth: number): number {
  * less work than packing B, and all of A's panels fit in L2.
  */
 export function gemmTransposes(m: number, n: number, k: number): boolean {
-  return m > 4 && m * (k + n) < n * k && m * k <= GemmBlock.Columns * GemmBlock.Depth;
+  return m > 2 && m * (k + n) < n * k && m * k <= GemmBlock.Columns * GemmBlock.Depth;
 }
 
 /**

@@ -167,7 +167,7 @@ function expectRight(build: Build, p: Problem): void {
 }
 
 const EDGES = [1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 13, 15, 16, 17, 23, 24, 25, 31, 32, 33, 41];
-const LARGE_EDGES = [63, 64, 65, 255, 256, 257];
+const LARGE_EDGES = [63, 64, 65, 383, 384, 385];
 
 /** Each operand as it is stored: row by row, or transposed. */
 function transposed(m: number, n: number, k: number, aT: boolean, bT: boolean): Partial<Problem> {
@@ -205,7 +205,7 @@ describe.each(BUILDS)("gemm (%s)", (build) => {
     });
 
     test("is right over several blocks in every direction", () => {
-      expectRight(build, problem(131, 519, 261, { ...transposed(131, 519, 261, aT, bT), bias: true }));
+      expectRight(build, problem(131, 519, 389, { ...transposed(131, 519, 389, aT, bT), bias: true }));
       expectRight(build, problem(37, 2061, 20, { ...transposed(37, 2061, 20, aT, bT), doubled: true }));
     });
   });
@@ -214,7 +214,7 @@ describe.each(BUILDS)("gemm (%s)", (build) => {
     for (const [m, n, k] of [
       [5, 7, 3],
       [16, 32, 10],
-      [65, 50, 300],
+      [65, 50, 400],
     ] as const) {
       expectRight(build, problem(m, n, k, { bias: true }));
       expectRight(build, problem(m, n, k, { accumulate: true }));
@@ -235,10 +235,12 @@ describe.each(BUILDS)("gemm (%s)", (build) => {
 
   test("reads a layer's weight where it lies, with bias, accumulating, on threads, and before an epilogue", () => {
     for (const [m, n, k] of [
+      [3, 70, 19],
+      [4, 41, 387],
       [5, 33, 64],
       [8, 70, 19],
       [21, 100, 300],
-      [64, 530, 257],
+      [64, 530, 385],
     ] as const) {
       const weight = { b: { row: 1, column: k + 3 }, cRow: n };
       expectRight(build, problem(m, n, k, weight));
@@ -260,8 +262,11 @@ describe.each(BUILDS)("gemm (%s)", (build) => {
       [4, 70, 19],
       [50, 1, 23],
       [39, 3, 41],
+      [40, 4, 26],
       [21, 2061, 3],
-      [33, 45, 1],
+      [33, 130, 2],
+      [70, 131, 4],
+      [33, 135, 1],
     ] as const) {
       for (const { aT, bT } of TRANSPOSES) {
         const layout = transposed(m, n, k, aT, bT);
