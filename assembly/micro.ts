@@ -1,4 +1,10 @@
-/** Runs micro-operations: the choice of the loop for each. */
+/**
+ * Runs micro-operations: the choice of the loop for each.
+ *
+ * The loops are divided among functions because an engine optimizes a function as a whole, all the loops in it, and the
+ * more eagerly the longer its code: one function for all of them kept V8 busy for 20 ms after the first few calls, and
+ * Node 20 does not end a process before that is done.
+ */
 import { MicroOp } from "../src/isa";
 import { ADAM_STEP_BYTES, adamStep } from "./micro-adam";
 import { map1, map2, map6, mapGuarded, stream1, stream2, stream3, stream4 } from "./micro-loops";
@@ -87,31 +93,9 @@ function iota(to: usize, first: i32, end: usize): void {
   }
 }
 
-/**
- * Runs the micro-operations from `pc` to `programEnd` over `vectors` vectors. The slot table is at `slots`; `first` is
- * the index of the block's first element in the linear space.
- */
-export function microOps(pc: usize, programEnd: usize, slots: usize, vectors: i32, first: i32): void {
-  while (pc < programEnd) {
-    if (<i32>load<u8>(pc) == MicroOp.AdamStep && adamStep(pc, slots, vectors)) {
-      pc += ADAM_STEP_BYTES;
-    } else {
-      microOp(pc, slots, vectors, first);
-      pc += 8;
-    }
-  }
-}
-
-function microOp(pc: usize, slots: usize, vectors: i32, first: i32): void {
-  const to = pointerOf(slotOf(slots, pc, 1));
-  const end = to + (<usize>vectors << 4);
-  const aSlot = slotOf(slots, pc, 2);
-  const a = pointerOf(aSlot);
-  const aStep = stepOf(aSlot);
-  const bSlot = slotOf(slots, pc, 3);
-  const b = pointerOf(bSlot);
-  const bStep = stepOf(bSlot);
-  switch (<i32>load<u8>(pc)) {
+/** One operand, f32: a few instructions an element. */
+function unary(op: i32, to: usize, a: usize, aStep: usize, slots: usize, end: usize): void {
+  switch (op) {
     case MicroOp.Copy:
       stream1<Copy>(to, a, aStep, end);
       break;
@@ -142,33 +126,14 @@ function microOp(pc: usize, slots: usize, vectors: i32, first: i32): void {
     case MicroOp.Sign:
       stream1<Sign>(to, a, aStep, end);
       break;
-    case MicroOp.NegI:
-      stream1<NegI>(to, a, aStep, end);
-      break;
-    case MicroOp.AbsI:
-      stream1<AbsI>(to, a, aStep, end);
-      break;
-    case MicroOp.SignI:
-      stream1<SignI>(to, a, aStep, end);
-      break;
-    case MicroOp.Not:
-      stream1<Not>(to, a, aStep, end);
-      break;
-    case MicroOp.BitNot:
-      stream1<BitNot>(to, a, aStep, end);
-      break;
-    case MicroOp.F32ToI32:
-      stream1<F32ToI32>(to, a, aStep, end);
-      break;
-    case MicroOp.I32ToF32:
-      stream1<I32ToF32>(to, a, aStep, end);
-      break;
-    case MicroOp.F32ToBool:
-      stream1<F32ToBool>(to, a, aStep, end);
-      break;
-    case MicroOp.I32ToBool:
-      stream1<I32ToBool>(to, a, aStep, end);
-      break;
+    default:
+      mathematical(op, to, a, aStep, slots, end);
+  }
+}
+
+/** One operand, f32: functions of many instructions. */
+function mathematical(op: i32, to: usize, a: usize, aStep: usize, slots: usize, end: usize): void {
+  switch (op) {
     case MicroOp.Exp:
       mapGuarded<Exp>(to, a, aStep, end, slots);
       break;
@@ -211,6 +176,49 @@ function microOp(pc: usize, slots: usize, vectors: i32, first: i32): void {
     case MicroOp.Atan:
       map1<Atan>(to, a, aStep, end);
       break;
+    default:
+      unreachable();
+  }
+}
+
+/** One operand: integers, and conversions. */
+function unaryInteger(op: i32, to: usize, a: usize, aStep: usize, end: usize): void {
+  switch (op) {
+    case MicroOp.NegI:
+      stream1<NegI>(to, a, aStep, end);
+      break;
+    case MicroOp.AbsI:
+      stream1<AbsI>(to, a, aStep, end);
+      break;
+    case MicroOp.SignI:
+      stream1<SignI>(to, a, aStep, end);
+      break;
+    case MicroOp.Not:
+      stream1<Not>(to, a, aStep, end);
+      break;
+    case MicroOp.BitNot:
+      stream1<BitNot>(to, a, aStep, end);
+      break;
+    case MicroOp.F32ToI32:
+      stream1<F32ToI32>(to, a, aStep, end);
+      break;
+    case MicroOp.I32ToF32:
+      stream1<I32ToF32>(to, a, aStep, end);
+      break;
+    case MicroOp.F32ToBool:
+      stream1<F32ToBool>(to, a, aStep, end);
+      break;
+    case MicroOp.I32ToBool:
+      stream1<I32ToBool>(to, a, aStep, end);
+      break;
+    default:
+      unreachable();
+  }
+}
+
+/** Two operands, f32. */
+function binary(op: i32, to: usize, a: usize, aStep: usize, b: usize, bStep: usize, end: usize): void {
+  switch (op) {
     case MicroOp.Add:
       stream2<Add>(to, a, aStep, b, bStep, end);
       break;
@@ -244,6 +252,14 @@ function microOp(pc: usize, slots: usize, vectors: i32, first: i32): void {
     case MicroOp.NotEqual:
       stream2<NotEqual>(to, a, aStep, b, bStep, end);
       break;
+    default:
+      mathematical2(op, to, a, aStep, b, bStep, end);
+  }
+}
+
+/** Two operands: integers. */
+function binaryInteger(op: i32, to: usize, a: usize, aStep: usize, b: usize, bStep: usize, end: usize): void {
+  switch (op) {
     case MicroOp.AddI:
       stream2<AddI>(to, a, aStep, b, bStep, end);
       break;
@@ -280,6 +296,14 @@ function microOp(pc: usize, slots: usize, vectors: i32, first: i32): void {
     case MicroOp.NotEqualI:
       stream2<NotEqualI>(to, a, aStep, b, bStep, end);
       break;
+    default:
+      mathematical2(op, to, a, aStep, b, bStep, end);
+  }
+}
+
+/** Two operands: functions of many instructions. */
+function mathematical2(op: i32, to: usize, a: usize, aStep: usize, b: usize, bStep: usize, end: usize): void {
+  switch (op) {
     case MicroOp.Pow:
       map2<Pow>(to, a, aStep, b, bStep, end);
       break;
@@ -298,6 +322,24 @@ function microOp(pc: usize, slots: usize, vectors: i32, first: i32): void {
     case MicroOp.RemI:
       map2<RemI>(to, a, aStep, b, bStep, end);
       break;
+    default:
+      unreachable();
+  }
+}
+
+/** Three operands and more. */
+function several(
+  op: i32,
+  to: usize,
+  a: usize,
+  aStep: usize,
+  b: usize,
+  bStep: usize,
+  slots: usize,
+  pc: usize,
+  end: usize,
+): void {
+  switch (op) {
     case MicroOp.Select:
       stream3<Select>(to, a, aStep, b, bStep, slots, pc, end);
       break;
@@ -323,13 +365,44 @@ function microOp(pc: usize, slots: usize, vectors: i32, first: i32): void {
     case MicroOp.DivRootMulAdd:
       map6<DivRootMulAdd>(to, a, aStep, b, bStep, slots, pc, end);
       break;
-    case MicroOp.Iota:
-      iota(to, first, end);
-      break;
-    case MicroOp.RandomBits:
-      randomBits(to, a, first, vectors);
-      break;
     default:
       unreachable();
+  }
+}
+
+/** Runs the micro-operation at `pc`. The numbers of micro-operations are dealt out by the number and kind of operands. */
+function microOp(pc: usize, slots: usize, vectors: i32, first: i32): void {
+  const to = pointerOf(slotOf(slots, pc, 1));
+  const end = to + (<usize>vectors << 4);
+  const aSlot = slotOf(slots, pc, 2);
+  const a = pointerOf(aSlot);
+  const aStep = stepOf(aSlot);
+  const bSlot = slotOf(slots, pc, 3);
+  const b = pointerOf(bSlot);
+  const bStep = stepOf(bSlot);
+  const op = <i32>load<u8>(pc);
+  if (op < MicroOp.Add) unary(op, to, a, aStep, slots, end);
+  else if (op < MicroOp.NegI) binary(op, to, a, aStep, b, bStep, end);
+  else if (op < MicroOp.AddI) unaryInteger(op, to, a, aStep, end);
+  else if (op < MicroOp.F32ToI32) binaryInteger(op, to, a, aStep, b, bStep, end);
+  else if (op < MicroOp.Select) unaryInteger(op, to, a, aStep, end);
+  else if (op < MicroOp.Iota) several(op, to, a, aStep, b, bStep, slots, pc, end);
+  else if (op == MicroOp.Iota) iota(to, first, end);
+  else if (op == MicroOp.RandomBits) randomBits(to, a, first, vectors);
+  else unreachable();
+}
+
+/**
+ * Runs the micro-operations from `pc` to `programEnd` over `vectors` vectors. The slot table is at `slots`; `first` is
+ * the index of the block's first element in the linear space.
+ */
+export function microOps(pc: usize, programEnd: usize, slots: usize, vectors: i32, first: i32): void {
+  while (pc < programEnd) {
+    if (<i32>load<u8>(pc) == MicroOp.AdamStep && adamStep(pc, slots, vectors)) {
+      pc += ADAM_STEP_BYTES;
+    } else {
+      microOp(pc, slots, vectors, first);
+      pc += 8;
+    }
   }
 }
