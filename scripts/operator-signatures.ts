@@ -12,6 +12,7 @@ export interface Family {
 }
 
 const INDEX = fileURLToPath(new URL("../src/ops/index.ts", import.meta.url));
+const TABLE = fileURLToPath(new URL("../src/ops/table.ts", import.meta.url));
 const CONFIG = fileURLToPath(new URL("../tsconfig.json", import.meta.url));
 
 /** Characters of the longest line of a signature. */
@@ -55,19 +56,21 @@ function braced(open: string, parts: readonly string[], close: string, indent = 
 
 /** Reads `src/ops`; made once for all operators. */
 export class OperatorSources {
-  /** In the order of `src/ops/index.ts`. */
+  /** In the order of `src/ops/table.ts`. */
   readonly families: readonly Family[];
   private readonly checker: ts.TypeChecker;
   private readonly exported: ReadonlyMap<string, ts.Symbol>;
 
   constructor() {
     const { options } = ts.parseJsonConfigFileContent(ts.readConfigFile(CONFIG, ts.sys.readFile).config, ts.sys, "");
-    const program = ts.createProgram([INDEX], options);
+    const program = ts.createProgram([INDEX, TABLE], options);
     this.checker = program.getTypeChecker();
     const index = program.getSourceFile(INDEX) as ts.SourceFile;
     const module = this.checker.getSymbolAtLocation(index) as ts.Symbol;
     this.exported = new Map(this.checker.getExportsOfModule(module).map((symbol) => [symbol.name, symbol]));
-    const [, ...tables] = this.callOf("operators").arguments;
+    const tables = collect(program.getSourceFile(TABLE) as ts.SourceFile, (node) => {
+      return ts.isSpreadAssignment(node) ? node.expression : undefined;
+    });
     this.families = tables.map((table) => this.family(this.checker.getSymbolAtLocation(table) as ts.Symbol));
   }
 
@@ -152,16 +155,15 @@ export class OperatorSources {
   }
 
   private family(table: ts.Symbol): Family {
-    const declaration = this.declarationOf(table) as ts.VariableDeclaration;
-    const source = declaration.getSourceFile();
+    const { expression } = this.declarationOf(table) as ts.ExportAssignment;
+    const { properties } = (expression as ts.SatisfiesExpression).expression as ts.ObjectLiteralExpression;
+    const source = expression.getSourceFile();
     const [comment] = ts.getLeadingCommentRanges(source.text, 0) ?? [];
     const head = comment ? source.text.slice(comment.pos, comment.end) : "";
     return {
       name: (source.fileName.split("/").at(-1) as string).replace(".ts", ""),
       about: plain(head.replace(/^\/\*\*|\*\/$/g, "").replace(/^\s*\*/gm, "")),
-      operators: (declaration.initializer as ts.ObjectLiteralExpression).properties.map(
-        (property) => (property.name as ts.Identifier).text,
-      ),
+      operators: properties.map((property) => (property.name as ts.Identifier).text),
     };
   }
 
@@ -175,10 +177,6 @@ export class OperatorSources {
     const symbol = this.exported.get(name);
     if (symbol === undefined) throw new Error(`src/ops/index.ts does not export ${name}`);
     return this.declarationOf(symbol);
-  }
-
-  private callOf(constant: string): ts.CallExpression {
-    return (this.exportOf(constant) as ts.VariableDeclaration).initializer as ts.CallExpression;
   }
 
   /** The function that an operator's name stands for, by whichever name it was declared. */

@@ -7,7 +7,7 @@
 import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import type { Operator } from "../src/ops/define.js";
-import { operators } from "../src/ops/index.js";
+import { operators } from "../src/ops/table.js";
 import { type Facts, factsOf } from "./operator-facts.js";
 import { type Family, OperatorSources } from "./operator-signatures.js";
 

@@ -220,7 +220,7 @@ export function glu(input: Tensor, dim = -1): Tensor {
 }
 
 /** The operators of this file. */
-export const activationOperators: OperatorTable = {
+export default {
   relu: { fn: relu, params: ["input"], samples: ["f32[3,4]", "f32[]"] },
   threshold: { fn: threshold, params: ["input", "threshold", "value"], samples: ["f32[3,4]; 0.1; -2"] },
   hardtanh: { fn: hardtanh, params: ["input", "minVal", "maxVal"], samples: ["f32[3,4]", "f32[3,4]; -0.5; 0.25"] },
@@ -247,4 +247,4 @@ export const activationOperators: OperatorTable = {
   softsign: { fn: softsign, params: ["input"], samples: ["f32[3,4]"] },
   tanhshrink: { fn: tanhshrink, params: ["input"], samples: ["f32[3,4]"] },
   glu: { fn: glu, params: ["input", "dim"], samples: ["f32[3,4]", "f32[4,3]; 0"] },
-};
+} satisfies OperatorTable;

@@ -396,7 +396,7 @@ export function clone(input: Tensor): Tensor {
 }
 
 /** The operators of this file. */
-export const arithmetic: OperatorTable = {
+export default {
   add: {
     fn: add,
     params: ["input", "other"],
@@ -463,4 +463,4 @@ export const arithmetic: OperatorTable = {
   minimum: { fn: minimum, params: ["input", "other"], samples: ["f32[3,4]; f32[4]", "i32[3]<4; i32[]<4"] },
   clamp: { fn: clamp, params: ["input", "min", "max"], samples: ["f32[3,4]; -0.5; 0.5", "f32[3,4]; null; f32[4]"] },
   clone: { fn: clone, params: ["input"], samples: ["f32[3,4]"] },
-};
+} satisfies OperatorTable;

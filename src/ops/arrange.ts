@@ -312,7 +312,7 @@ export function selectScatter(input: Tensor, src: Tensor, dim: number, index: nu
 }
 
 /** The operators of this file. */
-export const arrangeOperators: OperatorTable = {
+export default {
   ravel: { fn: ravel, params: ["input"], samples: ["f32[2,3]"] },
   reshapeAs: { fn: reshapeAs, params: ["input", "other"], samples: ["f32[2,3]; f32[3,2]"] },
   viewAs: { fn: viewAs, params: ["input", "other"], samples: ["f32[2,3]; f32[6]"] },
@@ -345,4 +345,4 @@ export const arrangeOperators: OperatorTable = {
     samples: ["f32[2,7]; 1; 3; 2", "f32[5,2]; 0; 2; 3"],
   },
   selectScatter: { fn: selectScatter, params: ["input", "src", "dim", "index"], samples: ["f32[2,3]; f32[2]; 1; -2"] },
-};
+} satisfies OperatorTable;

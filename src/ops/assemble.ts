@@ -178,7 +178,7 @@ export function combinations(input: Tensor, r = 2, withReplacement = false): Ten
 }
 
 /** The operators of this file. */
-export const assembleOperators: OperatorTable = {
+export default {
   hstack: { fn: hstack, params: ["tensors"], samples: ['["f32[2,3]","f32[2,1]"]', '["f32[2]","f32[]"]'] },
   vstack: { fn: vstack, params: ["tensors"], samples: ['["f32[3]","f32[2,3]"]'] },
   dstack: { fn: dstack, params: ["tensors"], samples: ['["f32[2,3]","f32[2,3]"]'] },
@@ -200,4 +200,4 @@ export const assembleOperators: OperatorTable = {
   },
   cartesianProd: { fn: cartesianProd, params: ["tensors"], samples: ['["f32[2]","f32[3]"]'] },
   combinations: { fn: combinations, params: ["input", "r", "withReplacement"], samples: ["f32[4]", "f32[3]; 2; true"] },
-};
+} satisfies OperatorTable;

@@ -108,7 +108,7 @@ function groupedAttention(query: Tensor, key: Tensor, value: Tensor, options: At
 }
 
 /** The operators of this file. */
-export const attentionOperators: OperatorTable = {
+export default {
   scaledDotProductAttention: {
     fn: scaledDotProductAttention,
     params: ["query", "key", "value"],
@@ -122,4 +122,4 @@ export const attentionOperators: OperatorTable = {
       'f32[4,3,2]; f32[2,5,2]; f32[2,5,3]; {"enableGqa":true}',
     ],
   },
-};
+} satisfies OperatorTable;

@@ -203,7 +203,7 @@ export function addcdiv(input: Tensor, tensor1: Tensor, tensor2: Tensor, options
 }
 
 /** The operators of this file. */
-export const binaryOperators: OperatorTable = {
+export default {
   fmod: { fn: fmod, params: ["input", "other"], samples: ["f32[3,4]; f32[4]in(0.5,2)", "f32[3]; 0.7", "i32[5]<9; 4"] },
   remainder: {
     fn: remainder,
@@ -253,4 +253,4 @@ export const binaryOperators: OperatorTable = {
     options: ["value"],
     samples: ['f32[3,4]; f32[3,1]; f32[4]>0; {"value":0.5}'],
   },
-};
+} satisfies OperatorTable;

@@ -283,7 +283,7 @@ export function einsum(equation: string, ...operands: readonly (Tensor | readonl
 }
 
 /** The operators of this file. */
-export const contractOperators: OperatorTable = {
+export default {
   addmv: {
     fn: addmv,
     params: ["input", "mat", "vec"],
@@ -333,4 +333,4 @@ export const contractOperators: OperatorTable = {
       '"ij->"; ["f32[2,3]"]',
     ],
   },
-};
+} satisfies OperatorTable;

@@ -66,6 +66,6 @@ export function tensorOperands(op: string, a: TensorLike, b: TensorLike, instead
 }
 
 /** The operators of this file. */
-export const conversionOperators: OperatorTable = {
+export default {
   to: { fn: to, params: ["input", "dtype"], samples: ['i32[2,3]<5; "f32"', 'f32[4]; "bool"'], discrete: true },
-};
+} satisfies OperatorTable;

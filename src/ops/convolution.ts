@@ -271,7 +271,7 @@ const CONV_TRANSPOSE = {
 };
 
 /** The operators of this file. */
-export const convolutionOperators: OperatorTable = {
+export default {
   conv1d: {
     fn: conv1d,
     ...CONV,
@@ -323,4 +323,4 @@ export const convolutionOperators: OperatorTable = {
     options: ["dilation", "padding", "stride"],
     samples: ["f32[2,2,4,5]; 2", 'f32[2,5,6]; [2,3]; {"dilation":[2,1],"padding":[0,1],"stride":[1,2]}'],
   },
-};
+} satisfies OperatorTable;

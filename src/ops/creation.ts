@@ -22,6 +22,6 @@ export function iota(length: number): Tensor {
 }
 
 /** The operators of this file. */
-export const creationOperators: OperatorTable = {
+export default {
   iota: { fn: iota, params: ["length"], samples: ["5", "0"], discrete: true },
-};
+} satisfies OperatorTable;

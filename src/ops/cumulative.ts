@@ -226,7 +226,7 @@ export function cumulativeTrapezoid(y: Tensor, x?: Tensor | null, options: Trape
 }
 
 /** The operators of this file. */
-export const cumulativeOperators: OperatorTable = {
+export default {
   cumsum: {
     fn: cumsum,
     params: ["input", "dim"],
@@ -265,4 +265,4 @@ export const cumulativeOperators: OperatorTable = {
     options: ["dx", "dim"],
     samples: ["f32[3,5]; f32[3,5]", 'f32[3,5]; null; {"dx":2}'],
   },
-};
+} satisfies OperatorTable;

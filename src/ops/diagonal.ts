@@ -170,7 +170,7 @@ export function triu(input: Tensor, diagonal = 0): Tensor {
 }
 
 /** The operators of this file. */
-export const diagonalOperators: OperatorTable = {
+export default {
   diagonal: {
     fn: diagonal,
     params: ["input", "offset", "dim1", "dim2"],
@@ -191,4 +191,4 @@ export const diagonalOperators: OperatorTable = {
   trace: { fn: trace, params: ["input"], samples: ["f32[3,4]"] },
   tril: { fn: tril, params: ["input", "diagonal"], samples: ["f32[3,4]", "f32[2,3,4]; -1"] },
   triu: { fn: triu, params: ["input", "diagonal"], samples: ["f32[3,4]", "f32[2,3,4]; 1"] },
-};
+} satisfies OperatorTable;

@@ -82,7 +82,7 @@ export function renorm(input: Tensor, p: number, dim: number, maxnorm: number): 
 }
 
 /** The operators of this file. */
-export const distanceOperators: OperatorTable = {
+export default {
   pairwiseDistance: {
     fn: pairwiseDistance,
     params: ["x1", "x2", "p", "eps", "keepdim"],
@@ -104,4 +104,4 @@ export const distanceOperators: OperatorTable = {
     params: ["input", "p", "dim", "maxnorm"],
     samples: ["f32[3,4]; 2; 0; 1.5", "f32[3,4]; 1; 1; 1"],
   },
-};
+} satisfies OperatorTable;

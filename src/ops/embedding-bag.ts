@@ -98,7 +98,7 @@ export function embeddingBag(input: Tensor, weight: Tensor, options: EmbeddingBa
 }
 
 /** The operators of this file. */
-export const embeddingBagOperators: OperatorTable = {
+export default {
   embeddingBag: {
     fn: embeddingBag,
     params: ["input", "weight"],
@@ -110,4 +110,4 @@ export const embeddingBagOperators: OperatorTable = {
       'i32[6]<5; f32[5,2]; {"mode":"mean","offsets":"i32[3]<1","paddingIdx":-1}',
     ],
   },
-};
+} satisfies OperatorTable;

@@ -147,7 +147,7 @@ function combined(a: Tap, b: Tap): Tap {
 }
 
 /** The operators of this file. */
-export const gridSampleOperators: OperatorTable = {
+export default {
   gridSample: {
     fn: gridSample,
     params: ["input", "grid"],
@@ -160,4 +160,4 @@ export const gridSampleOperators: OperatorTable = {
       "f32[1,1,2,3,4]; f32[1,2,1,2,3]in(-1.2,1.2)",
     ],
   },
-};
+} satisfies OperatorTable;

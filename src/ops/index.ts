@@ -1,39 +1,4 @@
-/** All operators: the functions, and the table of their records. */
-import { activationOperators } from "./activation.js";
-import { arithmetic } from "./arithmetic.js";
-import { arrangeOperators } from "./arrange.js";
-import { assembleOperators } from "./assemble.js";
-import { attentionOperators } from "./attention.js";
-import { binaryOperators } from "./binary.js";
-import { contractOperators } from "./contract.js";
-import { conversionOperators } from "./conversion.js";
-import { convolutionOperators } from "./convolution.js";
-import { creationOperators } from "./creation.js";
-import { cumulativeOperators } from "./cumulative.js";
-import type { OperatorTable } from "./define.js";
-import { diagonalOperators } from "./diagonal.js";
-import { distanceOperators } from "./distance.js";
-import { embeddingBagOperators } from "./embedding-bag.js";
-import { gridSampleOperators } from "./grid-sample.js";
-import { indexingOperators } from "./indexing.js";
-import { interpolateOperators } from "./interpolate.js";
-import { joinOperators } from "./join.js";
-import { lossOperators } from "./loss.js";
-import { marginLossOperators } from "./margin-loss.js";
-import { matmulOperators } from "./matmul.js";
-import { movementOperators } from "./movement.js";
-import { normOperators } from "./norm.js";
-import { paddingOperators } from "./padding.js";
-import { poolingOperators } from "./pooling.js";
-import { randomOperators } from "./random.js";
-import { reductionOperators } from "./reduction.js";
-import { scatterOperators } from "./scatter.js";
-import { shuffleOperators } from "./shuffle.js";
-import { softmaxOperators } from "./softmax.js";
-import { sortOperators } from "./sort.js";
-import { specialOperators } from "./special.js";
-import { statisticsOperators } from "./statistics.js";
-import { unaryOperators } from "./unary.js";
+/** All operators: the functions that users call. */
 
 export * from "./activation.js";
 export * from "./arithmetic.js";
@@ -97,42 +62,3 @@ export * from "./sort.js";
 export * from "./special.js";
 export * from "./statistics.js";
 export * from "./unary.js";
-
-/** The record of every operator, by the name of its function. */
-export const operators: OperatorTable = /* @__PURE__ */ Object.assign(
-  {},
-  conversionOperators,
-  creationOperators,
-  arithmetic,
-  unaryOperators,
-  binaryOperators,
-  activationOperators,
-  movementOperators,
-  joinOperators,
-  paddingOperators,
-  arrangeOperators,
-  assembleOperators,
-  diagonalOperators,
-  randomOperators,
-  reductionOperators,
-  statisticsOperators,
-  specialOperators,
-  sortOperators,
-  softmaxOperators,
-  shuffleOperators,
-  attentionOperators,
-  normOperators,
-  cumulativeOperators,
-  matmulOperators,
-  contractOperators,
-  convolutionOperators,
-  poolingOperators,
-  distanceOperators,
-  indexingOperators,
-  gridSampleOperators,
-  interpolateOperators,
-  embeddingBagOperators,
-  scatterOperators,
-  lossOperators,
-  marginLossOperators,
-);

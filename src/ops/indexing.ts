@@ -161,7 +161,7 @@ export function min(input: Tensor, dim?: number | Tensor, keepdim = false): Tens
 }
 
 /** The operators of this file. */
-export const indexingOperators: OperatorTable = {
+export default {
   gather: {
     fn: gather,
     params: ["input", "dim", "index"],
@@ -186,4 +186,4 @@ export const indexingOperators: OperatorTable = {
   },
   max: { fn: max, params: ["input", "dim", "keepdim"], samples: ["f32[3,4]", "f32[3,4]; 1; true", "f32[3,4]; f32[4]"] },
   min: { fn: min, params: ["input", "dim", "keepdim"], samples: ["f32[3,4]", "f32[3,4]; 0", "f32[3,4]; f32[4]"] },
-};
+} satisfies OperatorTable;

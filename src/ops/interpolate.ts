@@ -200,7 +200,7 @@ export function upsampleBilinear(input: Tensor, options: UpsampleOptions = {}): 
 }
 
 /** The operators of this file. */
-export const interpolateOperators: OperatorTable = {
+export default {
   interpolate: {
     fn: interpolate,
     params: ["input", "size"],
@@ -225,4 +225,4 @@ export const interpolateOperators: OperatorTable = {
     options: ["size", "scaleFactor"],
     samples: ['f32[1,2,3,2]; {"size":[4,5]}'],
   },
-};
+} satisfies OperatorTable;

@@ -100,7 +100,7 @@ export function unbind(input: Tensor, dim = 0): Tensor[] {
 }
 
 /** The operators of this file. */
-export const joinOperators: OperatorTable = {
+export default {
   cat: {
     fn: cat,
     params: ["tensors", "dim"],
@@ -110,4 +110,4 @@ export const joinOperators: OperatorTable = {
   split: { fn: split, params: ["input", "splitSize", "dim"], samples: ["f32[5,2]; 2", "f32[5,2]; [1,4]; 0"] },
   chunk: { fn: chunk, params: ["input", "chunks", "dim"], samples: ["f32[5,2]; 3"] },
   unbind: { fn: unbind, params: ["input", "dim"], samples: ["f32[3,2]; 1"] },
-};
+} satisfies OperatorTable;

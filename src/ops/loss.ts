@@ -352,7 +352,7 @@ export function gaussianNllLoss(
 const CLASS_OPTIONS = ["weight", "ignoreIndex", "reduction"];
 
 /** The operators of this file. */
-export const lossOperators: OperatorTable = {
+export default {
   nllLoss: {
     fn: nllLoss,
     params: ["input", "target"],
@@ -439,4 +439,4 @@ export const lossOperators: OperatorTable = {
     options: ["full", "eps", "reduction"],
     samples: ["f32[3,4]; f32[3,4]; f32[3,4]>0", 'f32[3,4]; f32[3,4]; f32[3]>0; {"full":true}'],
   },
-};
+} satisfies OperatorTable;

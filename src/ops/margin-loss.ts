@@ -200,7 +200,7 @@ export function multilabelSoftMarginLoss(input: Tensor, target: Tensor, options:
 const MARGIN_OPTIONS = ["margin", "reduction"];
 
 /** The operators of this file. */
-export const marginLossOperators: OperatorTable = {
+export default {
   hingeEmbeddingLoss: {
     fn: hingeEmbeddingLoss,
     params: ["input", "target"],
@@ -255,4 +255,4 @@ export const marginLossOperators: OperatorTable = {
     options: ["weight", "reduction"],
     samples: ['f32[3,4]; f32[3,4]in(0,1); {"weight":"f32[4]"}'],
   },
-};
+} satisfies OperatorTable;

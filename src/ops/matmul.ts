@@ -257,7 +257,7 @@ export function linear(input: Tensor, weight: Tensor, bias?: Tensor | null): Ten
 }
 
 /** The operators of this file. */
-export const matmulOperators: OperatorTable = {
+export default {
   matmul: {
     fn: matmul,
     params: ["input", "other"],
@@ -287,4 +287,4 @@ export const matmulOperators: OperatorTable = {
     params: ["input", "weight", "bias"],
     samples: ["f32[2,3,4]; f32[5,4]; f32[5]", "f32[4]; f32[4]"],
   },
-};
+} satisfies OperatorTable;

@@ -430,7 +430,7 @@ export function mergePlaced(terms: readonly Tensor[]): Tensor[] {
 }
 
 /** The operators of this file. */
-export const movementOperators: OperatorTable = {
+export default {
   reshape: {
     fn: reshape,
     params: ["input", "...shape"],
@@ -455,4 +455,4 @@ export const movementOperators: OperatorTable = {
   squeeze: { fn: squeeze, params: ["input", "dim"], samples: ["f32[1,3,1]", "f32[1,3,1]; 0"] },
   unsqueeze: { fn: unsqueeze, params: ["input", "dim"], samples: ["f32[3,2]; 1", "f32[]; -1"] },
   flatten: { fn: flatten, params: ["input", "startDim", "endDim"], samples: ["f32[2,3,4]; 1", "f32[]"] },
-};
+} satisfies OperatorTable;

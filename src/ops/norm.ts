@@ -351,7 +351,7 @@ export function localResponseNorm(input: Tensor, size: number, alpha = 1e-4, bet
 }
 
 /** The operators of this file. */
-export const normOperators: OperatorTable = {
+export default {
   layerNorm: {
     fn: layerNorm,
     params: ["input", "normalizedShape", "weight", "bias", "eps"],
@@ -409,4 +409,4 @@ export const normOperators: OperatorTable = {
     params: ["input", "size", "alpha", "beta", "k"],
     samples: ["f32[2,4,3]; 3", "f32[2,4,3]; 2; 0.5; 0.6; 1.5"],
   },
-};
+} satisfies OperatorTable;

@@ -109,7 +109,7 @@ export function pad(input: Tensor, pad: Shape, options: { mode?: PadMode; value?
 }
 
 /** The operators of this file. */
-export const paddingOperators: OperatorTable = {
+export default {
   pad: {
     fn: pad,
     params: ["input", "pad"],
@@ -123,4 +123,4 @@ export const paddingOperators: OperatorTable = {
       'f32[3,4]; [-1,2,1,-1]; {"mode":"circular"}',
     ],
   },
-};
+} satisfies OperatorTable;

@@ -288,7 +288,7 @@ const ADAPTIVE = { params: ["input", "outputSize"] };
 const ADAPTIVE_MAX = { params: ADAPTIVE.params, options: ["returnIndices"] };
 
 /** The operators of this file. */
-export const poolingOperators: OperatorTable = {
+export default {
   maxPool1d: {
     fn: maxPool1d,
     ...MAX,
@@ -328,4 +328,4 @@ export const poolingOperators: OperatorTable = {
   adaptiveAvgPool1d: { fn: adaptiveAvgPool1d, ...ADAPTIVE, samples: ["f32[2,3,7]; 3"] },
   adaptiveAvgPool2d: { fn: adaptiveAvgPool2d, ...ADAPTIVE, samples: ["f32[2,5,7]; [2,null]", "f32[1,2,3,4]; 5"] },
   adaptiveAvgPool3d: { fn: adaptiveAvgPool3d, ...ADAPTIVE, samples: ["f32[1,2,3,4,5]; [1,2,3]"] },
-};
+} satisfies OperatorTable;

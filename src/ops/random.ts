@@ -185,11 +185,11 @@ export function dropout(input: Tensor, p = 0.5, training = true, options: Random
 }
 
 /** The operators of this file. */
-export const randomOperators: OperatorTable = {
+export default {
   dropout: {
     fn: dropout,
     params: ["input", "p", "training"],
     options: ["generator"],
     samples: ["f32[3,4]; 0.5; false"],
   },
-};
+} satisfies OperatorTable;

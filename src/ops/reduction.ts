@@ -236,7 +236,7 @@ export function sumToSize(input: Tensor, ...size: (number | Shape)[]): Tensor {
 }
 
 /** The operators of this file. */
-export const reductionOperators: OperatorTable = {
+export default {
   sum: {
     fn: sum,
     params: ["input", "dim", "keepdim"],
@@ -265,4 +265,4 @@ export const reductionOperators: OperatorTable = {
   all: { fn: all, params: ["input", "dim", "keepdim"], samples: ["bool[3,4]; 1"], discrete: true },
   countNonzero: { fn: countNonzero, params: ["input", "dim"], samples: ["f32[3,4]; 1", "bool[3,4]"], discrete: true },
   sumToSize: { fn: sumToSize, params: ["input", "...size"], samples: ["f32[2,3,4]; [3,1]"] },
-};
+} satisfies OperatorTable;

@@ -305,7 +305,7 @@ export function maskedScatter(input: Tensor, mask: Tensor, source: Tensor): Tens
 }
 
 /** The operators of this file. */
-export const scatterOperators: OperatorTable = {
+export default {
   scatter: {
     fn: scatter,
     params: ["input", "dim", "index", "src"],
@@ -378,4 +378,4 @@ export const scatterOperators: OperatorTable = {
     ],
   },
   maskedScatter: { fn: maskedScatter, params: ["input", "mask", "source"], samples: ["f32[3,4]; bool[4]; f32[12]"] },
-};
+} satisfies OperatorTable;

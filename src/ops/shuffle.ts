@@ -69,8 +69,8 @@ export function channelShuffle(input: Tensor, groups: number): Tensor {
 }
 
 /** The operators of this file. */
-export const shuffleOperators: OperatorTable = {
+export default {
   pixelShuffle: { fn: pixelShuffle, params: ["input", "upscaleFactor"], samples: ["f32[2,8,2,3]; 2", "f32[4,1,2]; 2"] },
   pixelUnshuffle: { fn: pixelUnshuffle, params: ["input", "downscaleFactor"], samples: ["f32[2,2,4,6]; 2"] },
   channelShuffle: { fn: channelShuffle, params: ["input", "groups"], samples: ["f32[2,6,3]; 3"] },
-};
+} satisfies OperatorTable;

@@ -69,7 +69,7 @@ export function logsumexp(input: Tensor, dim: number | Shape, keepdim = false): 
 }
 
 /** The operators of this file. */
-export const softmaxOperators: OperatorTable = {
+export default {
   softmax: {
     fn: softmax,
     params: ["input", "dim"],
@@ -88,4 +88,4 @@ export const softmaxOperators: OperatorTable = {
     params: ["input", "dim", "keepdim"],
     samples: ["f32[3,4]; 1", "f32[2,3,4]; [0,2]; true", "f32[]; 0"],
   },
-};
+} satisfies OperatorTable;

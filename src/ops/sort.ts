@@ -269,7 +269,7 @@ export function nanquantile(
 }
 
 /** The operators of this file. */
-export const sortOperators: OperatorTable = {
+export default {
   sort: {
     fn: sort,
     params: ["input", "dim", "descending"],
@@ -313,4 +313,4 @@ export const sortOperators: OperatorTable = {
     options: ["interpolation"],
     samples: ["f32[3,5]; 0.3; 1", 'f32[3,5]; 0.7; null; true; {"interpolation":"midpoint"}'],
   },
-};
+} satisfies OperatorTable;

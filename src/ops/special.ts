@@ -105,9 +105,9 @@ export function i0(input: Tensor): Tensor {
 }
 
 /** The operators of this file. */
-export const specialOperators: OperatorTable = {
+export default {
   lgamma: { fn: lgamma, params: ["input"], samples: ["f32[3,4]>0", "f32[5]in(-2.9,-2.1)"] },
   digamma: { fn: digamma, params: ["input"], samples: ["f32[3,4]>0", "f32[5]in(-2.9,-2.1)"] },
   i0: { fn: i0, params: ["input"], samples: ["f32[3,4]", "f32[4]in(3.8,9)"] },
   erfinv: { fn: erfinv, params: ["input"], samples: ["f32[3,4]in(-0.9,0.9)"] },
-};
+} satisfies OperatorTable;

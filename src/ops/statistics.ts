@@ -227,7 +227,7 @@ export function nanmean(input: Tensor, dim?: Dims, keepdim = false, options: Red
 const VARIANCE_OPTIONS = ["correction", "unbiased", "keepdim"];
 
 /** The operators of this file. */
-export const statisticsOperators: OperatorTable = {
+export default {
   var: {
     fn: variance,
     params: ["input", "dim"],
@@ -281,4 +281,4 @@ export const statisticsOperators: OperatorTable = {
     options: ["dtype"],
     samples: ["f32[3,4]; 1; true"],
   },
-};
+} satisfies OperatorTable;

@@ -381,7 +381,7 @@ export function nanToNum(input: Tensor, nan?: number | null, posinf?: number | n
 }
 
 /** The operators of this file. */
-export const unaryOperators: OperatorTable = {
+export default {
   exp: { fn: exp, params: ["input"], samples: ["f32[3,4]", "f32[]", "f32[0,2]"] },
   exp2: { fn: exp2, params: ["input"], samples: ["f32[3,4]"] },
   expm1: { fn: expm1, params: ["input"], samples: ["f32[3,4]"] },
@@ -428,4 +428,4 @@ export const unaryOperators: OperatorTable = {
     params: ["input", "nan", "posinf", "neginf"],
     samples: ["f32[3,4]", "f32[3,4]; 0; 1; -1"],
   },
-};
+} satisfies OperatorTable;

@@ -5,8 +5,9 @@
 import { ArgumentError, DTypeError } from "../../src/graph/errors.js";
 import { Tensor } from "../../src/graph/tensor.js";
 import type { Operator } from "../../src/ops/define.js";
-import { type MaxPoolOptions, maxPool2d, operators, sum } from "../../src/ops/index.js";
+import { type MaxPoolOptions, maxPool2d, sum } from "../../src/ops/index.js";
 import type { PerDimension } from "../../src/ops/spatial.js";
+import { operators } from "../../src/ops/table.js";
 import { tensor } from "../../src/tensor/creation.js";
 import { grad } from "../../src/transforms/reverse.js";
 import { type Case, dtypeFor, isTensor, numberFrom, type RecordedTensor, type RecordedValue } from "./cases.js";

@@ -3,7 +3,8 @@ import { expect } from "vitest";
 import { evaluateReference } from "../../src/graph/reference.js";
 import { nodeOf, type Tensor } from "../../src/graph/tensor.js";
 import type { Operator } from "../../src/ops/define.js";
-import { add, mul, operators, sum } from "../../src/ops/index.js";
+import { add, mul, sum } from "../../src/ops/index.js";
+import { operators } from "../../src/ops/table.js";
 import { tensor, zeros } from "../../src/tensor/creation.js";
 import { draw, normal, SampleCall, tensorsIn, uniform } from "../operators/samples.js";
 
