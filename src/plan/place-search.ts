@@ -74,19 +74,19 @@ class Layer {
 
 /**
  * The greedy orders: by size (Pisarchyk and Lee, "Efficient Memory Management for Deep Neural Net Inference", 2020), by
- * time alive, by the product of both, and by start. No single one is best on every graph.
+ * time alive, by the product of both, and by start. No single one is best on every graph; often the first one is enough.
  */
-function greedyOrders({ bytes, first, last }: Extents): Int32Array[] {
+function* greedyOrders({ bytes, first, last }: Extents): Generator<Int32Array> {
   const end = last.reduce((most, at) => (Number.isFinite(at) ? Math.max(most, at) : most), 0) + 1;
   const life = (i: number): number => Math.min(last[i] as number, end) - (first[i] as number) + 1;
   const size = (i: number): number => bytes[i] as number;
   const start = (i: number): number => first[i] as number;
   const keys: ((i: number) => number)[] = [size, life, (i) => size(i) * life(i), (i) => -start(i), start];
-  return keys.map((key) =>
-    Int32Array.from(
-      Array.from(bytes.keys()).sort((a, b) => key(b) - key(a) || size(b) - size(a) || start(a) - start(b) || a - b),
-    ),
-  );
+  for (const key of keys) {
+    yield Int32Array.from(bytes.keys()).sort(
+      (a, b) => key(b) - key(a) || size(b) - size(a) || start(a) - start(b) || a - b,
+    );
+  }
 }
 
 /** A linear congruential generator (Numerical Recipes' constants): numbers from 0 up to 1. */
