@@ -5,7 +5,8 @@
  * A thread's scratch holds, below the block registers:
  *
  *     0     slot table: for every slot pointer, step, advance, and (strided inputs) the address of its odometer
- *     1536  cells: 16 bytes for every slot, the splat of a scalar input or the staging of a ragged end
+ *     1536  cells: 16 bytes for every slot, the splat of a scalar input, the address of a strided one's register, or the
+ *           staging of a ragged end
  *     3072  odometers: for every strided input where it stands (source address, one index for every dimension)
  *     4096  block registers: those that the instruction counts, then one for every strided input
  *
@@ -80,6 +81,7 @@ export function elementwiseRange(pc: usize, scratch: usize, start: i32, end: i32
     } else if (kind == InputKind.Strided) {
       startOdometer(odometer, source, sizes, at, rank, start);
       setSlot(slot, gathered, 16, 0, odometer);
+      store<u32>(cellOf(slot), <u32>gathered);
       at += rank << 2;
       gathered += BLOCK_BYTES;
       odometer += ODOMETER_BYTES;
@@ -202,16 +204,19 @@ function startOdometer(odometer: usize, base: usize, sizes: usize, strides: usiz
   store<u32>(odometer, <u32>source, SOURCE);
 }
 
-/** Fills the register of every strided input with its next `count` elements. */
+/** Points the slot of every strided input at its next `count` elements: in its register, or where they lie in a row. */
 function gatherInputs(scratch: usize, firstOutput: usize, sizes: usize, rank: usize, count: i32): void {
   for (let slot = scratch; slot < firstOutput; slot += SLOT_BYTES) {
     const odometer = <usize>load<u32>(slot, SLOT_ODOMETER);
-    if (odometer) gatherBlock(load<u32>(slot), odometer, sizes, rank, count);
+    if (odometer) store<u32>(slot, <u32>gatherBlock(load<u32>(cellOf(slot)), odometer, sizes, rank, count));
   }
 }
 
-/** Copies `count` elements from where the odometer stands to `to`, one run along the innermost dimension at a time. */
-function gatherBlock(to: usize, odometer: usize, sizes: usize, rank: usize, count: i32): void {
+/**
+ * Copies `count` elements from where the odometer stands to `to`, one run along the innermost dimension at a time, and
+ * returns where they are: a whole block of adjacent ones stays where it is.
+ */
+function gatherBlock(to: usize, odometer: usize, sizes: usize, rank: usize, count: i32): usize {
   const strides = <usize>load<u32>(odometer);
   const last = (rank - 1) << 2;
   const inner = load<i32>(sizes + last);
@@ -219,9 +224,11 @@ function gatherBlock(to: usize, odometer: usize, sizes: usize, rank: usize, coun
   let source = <usize>load<u32>(odometer, SOURCE);
   let index = load<i32>(odometer + last, INDICES);
   let left = count;
+  let block = to;
   while (true) {
     const run = min(left, inner - index);
-    if (stride == 1) copyElements(to, source, run);
+    if (stride == 1 && run == Layout.BlockElements) block = source;
+    else if (stride == 1) copyElements(to, source, run);
     else if (stride == 0) fillElements(to, load<u32>(source), run);
     else copyStrided(to, source, <usize>stride << 2, run);
     to += <usize>run << 2;
@@ -249,6 +256,7 @@ function gatherBlock(to: usize, odometer: usize, sizes: usize, rank: usize, coun
   }
   store<u32>(odometer, <u32>source, SOURCE);
   store<i32>(odometer + last, index, INDICES);
+  return block;
 }
 
 function copyElements(to: usize, from: usize, count: i32): void {

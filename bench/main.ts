@@ -9,6 +9,7 @@
 import { writeFileSync } from "node:fs";
 import { cpus } from "node:os";
 import { parseArgs } from "node:util";
+import { chains } from "./chains.js";
 import { conv } from "./conv.js";
 import { fits } from "./fits.js";
 import { fused } from "./fused.js";
@@ -36,6 +37,7 @@ const SUITES: Readonly<Record<string, Suite>> = {
     about: "operators on 1024×1024 elements, forward and with gradient, against both ceilings",
     run: operators,
   },
+  chains: { about: "fused chains by length and layout of an operand, against both ceilings", run: chains },
   fused: { about: "fused kernels against the compositions that they replace", run: fused },
   mlp: { about: "a tiny training step, compiled and eager: what Wasm takes of it, and what JavaScript", run: mlp },
   placement: { about: "memory of planned training steps, beside the bound; nothing runs", run: placement },

@@ -34,10 +34,12 @@ import type { Report, Row } from "./report.js";
 
 const ROWS = 1024;
 const COLUMNS = 1024;
-const ELEMENTS = ROWS * COLUMNS;
+/** Elements of every operand. */
+export const ELEMENTS = ROWS * COLUMNS;
 /** Sizes that are no powers of two: columns of those fall onto few sets of a cache. */
 const ODD = [1000, 1048] as const;
-const MEMORY_BYTES = 64 * 1024 * 1024;
+/** Room for the vectors of the ceilings. */
+export const MEMORY_BYTES = 64 * 1024 * 1024;
 
 /** Operands of a case. */
 interface Operands {
@@ -157,7 +159,8 @@ function withGradient({ apply }: Case, given: Operands): () => void {
   });
 }
 
-interface Task {
+/** Something to run, and the work that it cannot do without. */
+export interface Task {
   readonly name: string;
   readonly flops: number;
   readonly bytes: number;
@@ -199,23 +202,27 @@ interface Ceilings {
   readonly streaming: readonly Measured[];
 }
 
+/** What the machine does at most: arithmetic in registers, and streaming vectors of `ELEMENTS`, which comes last. */
+export function ceilingsOf(kernels: Kernels): Candidate[] {
+  return [...kernels.arithmeticCeilings(), kernels.streamingCeiling(ELEMENTS)];
+}
+
+/** Times tasks in turns with the ceilings: a row for each of them. */
+export function against(ceilings: readonly Candidate[], build: string, tasks: readonly Task[]): Row[] {
+  const measured = interleave([...ceilings, ...tasks.map(({ name, run }) => ({ name, work: 1, run }))]);
+  const own = measured.splice(ceilings.length);
+  const streaming = measured.splice(-1);
+  return tasks.map((task, i) => row(build, task, own[i] as Measured, { arithmetic: measured, streaming }));
+}
+
 /** Measures every operator on every build that this engine accepts. */
 export async function operators(): Promise<Report> {
   const rows: Row[] = [];
   for (const build of availableBuilds()) {
     await init({ build, wasm: new URL("../build/wasm/", import.meta.url) });
-    const kernels = new Kernels(build, MEMORY_BYTES);
-    const ceilings: Candidate[] = [...kernels.arithmeticCeilings(), kernels.streamingCeiling(ELEMENTS)];
+    const ceilings = ceilingsOf(new Kernels(build, MEMORY_BYTES));
     const given = operands();
-    for (const kind of CASES) {
-      const tasks = tasksOf(kind, given);
-      const measured = interleave([...ceilings, ...tasks.map(({ name, run }) => ({ name, work: 1, run }))]);
-      const own = measured.splice(ceilings.length);
-      const streaming = measured.splice(-1);
-      tasks.forEach((task, i) => {
-        rows.push(row(build, task, own[i] as Measured, { arithmetic: measured, streaming }));
-      });
-    }
+    for (const kind of CASES) rows.push(...against(ceilings, build, tasksOf(kind, given)));
   }
   return { title: "operators on 1024×1024 elements, compiled, one thread", rows };
 }

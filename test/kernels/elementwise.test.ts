@@ -97,14 +97,6 @@ function place(machine: Machine, dtype: Dtype, values: number | number[]): Place
 const contiguous = ({ address }: { address: number }): ElementwiseInput => ({ kind: InputKind.Contiguous, address });
 const scalar = ({ address }: { address: number }): ElementwiseInput => ({ kind: InputKind.Scalar, address });
 
-/** Row-major positions of a space of `sizes`, in order. */
-function positions(sizes: readonly number[]): number[][] {
-  return sizes.reduce<number[][]>(
-    (rows, size) => rows.flatMap((row) => Array.from({ length: size }, (_, i) => [...row, i])),
-    [[]],
-  );
-}
-
 const ramp = (length: number, start = 0): number[] => Array.from({ length }, (_, i) => start + i);
 
 /** Philox4x32-10 of one counter, after Salmon et al. (SC'11), in exact integers. */
@@ -358,71 +350,6 @@ describe.each(BUILDS)("elementwise on the %s build", (build) => {
       ]);
       expect(Array.from(x.view)).toEqual(ramp(count).map((i) => i * (i + 10) - i));
     }
-  });
-
-  const layouts: [string, number[], number[], number][] = [
-    ["a row repeated", [3, 300], [0, 1], 0],
-    ["a column repeated", [300, 3], [1, 0], 0],
-    ["a transpose", [33, 37], [1, 33], 0],
-    ["every third element", [700], [3], 0],
-    ["a reversed vector", [1025], [-1], 1024],
-    ["reversed rows", [9, 65], [-65, 1], 8 * 65],
-    ["a reversed matrix", [17, 63], [-63, -1], 17 * 63 - 1],
-    ["one element", [5, 7], [0, 0], 0],
-    ["a permuted cube", [7, 11, 13], [1, 91, 7], 0],
-    ["a cube repeated along its middle", [5, 6, 40], [40, 0, 1], 0],
-    ["a window of four dimensions", [3, 4, 5, 20], [2000, 300, 40, 2], 7],
-    ["eight dimensions", [2, 3, 1, 2, 3, 2, 2, 5], [1, 2, 0, 6, -12, 36, 72, 144], 24],
-  ];
-  test.each(layouts)("%s is gathered from its strides", (_name, sizes, strides, offset) => {
-    const machine = instantiate(build);
-    const index = positions(sizes).map((at) => offset + at.reduce((sum, i, k) => sum + i * (strides[k] as number), 0));
-    const count = index.length;
-    const source = machine.ints(ramp(Math.max(...index) + 1, 1000));
-    const plain = machine.ints(ramp(count));
-    const outputs = [machine.ints(count), machine.ints(count)] as const;
-    const address = source.address + offset * Layout.ElementBytes;
-    machine.run([
-      elementwise({
-        count,
-        sizes,
-        inputs: [{ kind: InputKind.Strided, address, strides }, contiguous(plain)],
-        outputs: [outputs[0].address, outputs[1].address],
-        operations: [
-          [MicroOp.AddI, 2, 0, 1],
-          [MicroOp.Copy, 3, 0],
-        ],
-      }),
-    ]);
-    expect(Array.from(outputs[1].view)).toEqual(index.map((i) => 1000 + i));
-    expect(Array.from(outputs[0].view)).toEqual(index.map((i, k) => 1000 + i + k));
-  });
-
-  test("as many strided inputs as there are registers are gathered side by side", () => {
-    const machine = instantiate(build);
-    const sizes = [19, 31];
-    const count = 19 * 31;
-    const operands = Layout.MaxRegisters - 1;
-    const sources = Array.from({ length: operands }, (_, k) => machine.ints(ramp(count, k * 10000)));
-    const out = machine.ints(count);
-    const register = operands + 1;
-    machine.run([
-      elementwise({
-        count,
-        sizes,
-        inputs: sources.map(({ address }) => ({ kind: InputKind.Strided, address, strides: [1, 19] })),
-        outputs: [out.address],
-        registers: 1,
-        operations: [
-          [MicroOp.Copy, register, 0],
-          ...ramp(operands - 1, 1).map((k): Operation => [MicroOp.AddI, register, register, k]),
-          [MicroOp.Copy, operands, register],
-        ],
-      }),
-    ]);
-    const offsets = ramp(operands).reduce((sum, k) => sum + k * 10000, 0);
-    const expected = positions(sizes).map(([i = 0, j = 0]) => offsets + operands * (i + 19 * j));
-    expect(Array.from(out.view)).toEqual(expected);
   });
 
   test("threads share the space without a gap or an overlap", () => {

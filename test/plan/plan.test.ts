@@ -151,6 +151,22 @@ describe("fusion", () => {
     expect(opcodes(plan)).toEqual([Opcode.Elementwise]);
   });
 
+  it("copies an operand that a chain would read across its lines, where those are many", () => {
+    const across = (rows: number, columns: number): Plan =>
+      planOf(matrix(rows, columns).add(matrix(columns, rows).t()));
+    expect(opcodes(across(20, 160))).toEqual([Opcode.Copy, Opcode.Elementwise]);
+    expect(opcodes(across(160, 20))).toEqual([Opcode.Elementwise]);
+    expect(opcodes(across(40, 40))).toEqual([Opcode.Elementwise]);
+    const [x, y] = [matrix(20, 160), matrix(160, 20)];
+    const expected = x.toArray() as number[][];
+    expected.forEach((row, i) => {
+      row.forEach((_, j) => {
+        row[j] = (row[j] as number) + ((y.toArray() as number[][])[j]?.[i] as number);
+      });
+    });
+    expect(x.add(y.t()).toArray()).toEqual(expected);
+  });
+
   it("gives transposed operands to the product as they are", () => {
     expect(opcodes(planOf(matrix(6, 4).t().matmul(matrix(6, 5))))).toEqual([Opcode.Gemm]);
   });
