@@ -1,8 +1,8 @@
 /**
  * Convolution without gathering, for groups with as few output channels as a depthwise layer has, or as few steps in a
- * sum as the first layer of a network. Windows are read
- * where they lie, a vector of neighbours at a time, in lines of at least 4 positions whose neighbours are adjacent in
- * the source too. The last vector of a line reaches back over the one before it, so a line needs no tail.
+ * sum as the first layer of a network. Windows are read where they lie, a vector of four positions at a time, in lines of
+ * at least 4 whose neighbours are adjacent in the source too, or every second element of it. The last vector of a line
+ * reaches back over the one before it, so a line needs no tail.
  */
 import { mulAdd } from "./simd";
 
@@ -16,20 +16,36 @@ function vectorsOf(width: i32): i32 {
   return (width + 3) >> 2;
 }
 
+/** Four neighbours, or with `apart` every second of seven. Reads nothing behind the last one. */
+// @ts-ignore: decorator
+@inline
+function loadFour(apart: bool, at: usize): v128 {
+  if (!apart) return v128.load(at);
+  return i8x16.shuffle(v128.load(at), v128.load(at, 12), 0, 1, 2, 3, 8, 9, 10, 11, 20, 21, 22, 23, 28, 29, 30, 31);
+}
+
 /**
  * Writes where each vector of a plane starts in the source and in the plane, in bytes, and returns how many there are:
  * a multiple of 4, for the last one is repeated. The plane has depth × height lines of `width` positions, whose steps
  * in the source are in bytes too.
  */
-export function fillVectors(depth: i32, height: i32, width: i32, step0: i32, step1: i32, to: usize): i32 {
+export function fillVectors(
+  depth: i32,
+  height: i32,
+  width: i32,
+  step0: i32,
+  step1: i32,
+  step2: i32,
+  to: usize,
+): i32 {
   const start = to;
   let line = 0;
   for (let z = 0; z < depth; z++) {
     for (let y = 0; y < height; y++) {
       for (let x = 0; x < vectorsOf(width); x++) {
-        const j = min(x << 2, width - 4) << 2;
-        store<i32>(to, z * step0 + y * step1 + j);
-        store<i32>(to, line + j, 4);
+        const j = min(x << 2, width - 4);
+        store<i32>(to, z * step0 + y * step1 + j * step2);
+        store<i32>(to, line + (j << 2), 4);
         to += 8;
       }
       line += width << 2;
@@ -40,7 +56,7 @@ export function fillVectors(depth: i32, height: i32, width: i32, step0: i32, ste
 }
 
 /**
- * `rows` output channels at `count` vectors, as `fillVectors` finds them:
+ * `rows` output channels at `count` vectors, as `fillVectors` finds them, whose elements are `apart` in the source:
  *
  *     to[i][j] = (…((bias[i] + a[i][0]·s[0][j]) + a[i][1]·s[1][j]) + …) + a[i][steps-1]·s[steps-1][j]
  *
@@ -49,6 +65,7 @@ export function fillVectors(depth: i32, height: i32, width: i32, step0: i32, ste
  * and writes exactly these elements, some twice. Four vectors at a time hide the latency of a step.
  */
 export function sumNeighbours(
+  apart: bool,
   rows: i32,
   steps: i32,
   a: usize,
@@ -62,19 +79,23 @@ export function sumNeighbours(
 ): void {
   const row = (<usize>steps) << 2;
   for (; rows > 1; rows -= 2) {
-    sumRows(true, steps, a, bias, stepOffsets, count, vectors, source, to, plane);
+    if (apart) sumRows(true, true, steps, a, bias, stepOffsets, count, vectors, source, to, plane);
+    else sumRows(true, false, steps, a, bias, stepOffsets, count, vectors, source, to, plane);
     a += row << 1;
     if (bias !== 0) bias += 8;
     to += plane << 1;
   }
-  if (rows > 0) sumRows(false, steps, a, bias, stepOffsets, count, vectors, source, to, plane);
+  if (rows === 0) return;
+  if (apart) sumRows(false, true, steps, a, bias, stepOffsets, count, vectors, source, to, plane);
+  else sumRows(false, false, steps, a, bias, stepOffsets, count, vectors, source, to, plane);
 }
 
-/** One row, or two that read the source once. Inlined, so that a literal `two` makes a loop of its own. */
+/** One row, or two that read the source once. Inlined, so that literals make loops of their own. */
 // @ts-ignore: decorator
 @inline
 function sumRows(
   two: bool,
+  apart: bool,
   steps: i32,
   a: usize,
   bias: usize,
@@ -107,16 +128,16 @@ function sumRows(
       const offset = <usize>load<u32>(k);
       const w0 = v128.load32_splat(weights + k);
       const w1 = two ? v128.load32_splat(weights + k + row) : w0;
-      let s = v128.load(s0 + offset);
+      let s = loadFour(apart, s0 + offset);
       x0 = mulAdd(w0, s, x0);
       if (two) y0 = mulAdd(w1, s, y0);
-      s = v128.load(s1 + offset);
+      s = loadFour(apart, s1 + offset);
       x1 = mulAdd(w0, s, x1);
       if (two) y1 = mulAdd(w1, s, y1);
-      s = v128.load(s2 + offset);
+      s = loadFour(apart, s2 + offset);
       x2 = mulAdd(w0, s, x2);
       if (two) y2 = mulAdd(w1, s, y2);
-      s = v128.load(s3 + offset);
+      s = loadFour(apart, s3 + offset);
       x3 = mulAdd(w0, s, x3);
       if (two) y3 = mulAdd(w1, s, y3);
     }
@@ -135,20 +156,14 @@ function sumRows(
   }
 }
 
-/** A step of `sumProducts`: what is masked away is 0 in both factors. */
-// @ts-ignore: decorator
-@inline
-function masked(at: usize, mask: v128): v128 {
-  return v128.and(v128.load(at), mask);
-}
-
 /**
  * For each of `outputs` planes of y, `plane` bytes apart (lines of `width` floats, one after the other), and each of `rows`
  * steps k, adds the products of y and of what step k meets, position by position in rising order, to the four sums at
  * sums + sumsRow · output + 16 · k: position j of a line to lane j mod 4, but the last width mod 4 positions to the last
- * lanes. Each addition is one `mulAdd`. Reads exactly these elements.
+ * lanes. Each addition is one `mulAdd`. Reads exactly these elements; where lanes are left out, both factors are 0 there.
  */
 export function sumProducts(
+  apart: bool,
   outputs: i32,
   rows: i32,
   stepOffsets: usize,
@@ -162,18 +177,22 @@ export function sumProducts(
   sumsRow: usize,
 ): void {
   for (; outputs > 1; outputs -= 2) {
-    sumOutputs(true, rows, stepOffsets, lines, lineOffsets, width, source, y, plane, sums, sumsRow);
+    if (apart) sumOutputs(true, true, rows, stepOffsets, lines, lineOffsets, width, source, y, plane, sums, sumsRow);
+    else sumOutputs(true, false, rows, stepOffsets, lines, lineOffsets, width, source, y, plane, sums, sumsRow);
     y += plane << 1;
     sums += sumsRow << 1;
   }
-  if (outputs > 0) sumOutputs(false, rows, stepOffsets, lines, lineOffsets, width, source, y, plane, sums, sumsRow);
+  if (outputs === 0) return;
+  if (apart) sumOutputs(false, true, rows, stepOffsets, lines, lineOffsets, width, source, y, plane, sums, sumsRow);
+  else sumOutputs(false, false, rows, stepOffsets, lines, lineOffsets, width, source, y, plane, sums, sumsRow);
 }
 
-/** One output, or two that read the source once. Inlined, so that a literal `two` makes a loop of its own. */
+/** One output, or two that read the source once. Inlined, so that literals make loops of their own. */
 // @ts-ignore: decorator
 @inline
 function sumOutputs(
   two: bool,
+  apart: bool,
   rows: i32,
   stepOffsets: usize,
   lines: i32,
@@ -218,41 +237,41 @@ function sumOutputs(
       for (let j: usize = 0; j < whole; j += 16) {
         const v = v128.load(values + j);
         const w = two ? v128.load(values + plane + j) : v;
-        const at = offset + j;
-        let s = v128.load(s0 + at);
+        const at = offset + (apart ? j << 1 : j);
+        let s = loadFour(apart, s0 + at);
         x0 = mulAdd(v, s, x0);
         if (two) z0 = mulAdd(w, s, z0);
-        s = v128.load(s1 + at);
+        s = loadFour(apart, s1 + at);
         x1 = mulAdd(v, s, x1);
         if (two) z1 = mulAdd(w, s, z1);
-        s = v128.load(s2 + at);
+        s = loadFour(apart, s2 + at);
         x2 = mulAdd(v, s, x2);
         if (two) z2 = mulAdd(w, s, z2);
-        s = v128.load(s3 + at);
+        s = loadFour(apart, s3 + at);
         x3 = mulAdd(v, s, x3);
         if (two) z3 = mulAdd(w, s, z3);
-        s = v128.load(s4 + at);
+        s = loadFour(apart, s4 + at);
         x4 = mulAdd(v, s, x4);
         if (two) z4 = mulAdd(w, s, z4);
       }
       if (whole < lineBytes) {
         const last = lineBytes - 16;
-        const v = masked(values + last, rest);
-        const w = two ? masked(values + plane + last, rest) : v;
-        const at = offset + last;
-        let s = masked(s0 + at, rest);
+        const v = v128.and(v128.load(values + last), rest);
+        const w = two ? v128.and(v128.load(values + plane + last), rest) : v;
+        const at = offset + (apart ? last << 1 : last);
+        let s = v128.and(loadFour(apart, s0 + at), rest);
         x0 = mulAdd(v, s, x0);
         if (two) z0 = mulAdd(w, s, z0);
-        s = masked(s1 + at, rest);
+        s = v128.and(loadFour(apart, s1 + at), rest);
         x1 = mulAdd(v, s, x1);
         if (two) z1 = mulAdd(w, s, z1);
-        s = masked(s2 + at, rest);
+        s = v128.and(loadFour(apart, s2 + at), rest);
         x2 = mulAdd(v, s, x2);
         if (two) z2 = mulAdd(w, s, z2);
-        s = masked(s3 + at, rest);
+        s = v128.and(loadFour(apart, s3 + at), rest);
         x3 = mulAdd(v, s, x3);
         if (two) z3 = mulAdd(w, s, z3);
-        s = masked(s4 + at, rest);
+        s = v128.and(loadFour(apart, s4 + at), rest);
         x4 = mulAdd(v, s, x4);
         if (two) z4 = mulAdd(w, s, z4);
       }

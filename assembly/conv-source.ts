@@ -90,6 +90,20 @@ export function paddedPlane(pc: usize): i32 {
   return paddedSize(pc, 0) * paddedSize(pc, 1) * paddedSize(pc, 2);
 }
 
+/** A line of `bytes`, whose last vector reaches back over the one before it: lines are too short for loops of tails. */
+// @ts-ignore: decorator
+@inline
+function copyLine(to: usize, from: usize, bytes: usize): void {
+  if (bytes < 16) {
+    copyRun(to, from, bytes);
+    return;
+  }
+  for (let j: usize = 0; j < bytes; j += 16) {
+    j = min(j, bytes - 16);
+    v128.store(to + j, v128.load(from + j));
+  }
+}
+
 /** Copies `channels` planes into the middle of padded ones, whose borders are zeros already. */
 export function padPlanes(pc: usize, channels: i32, from: usize, to: usize): void {
   const depth = sourceSize(pc, 0);
@@ -103,7 +117,7 @@ export function padPlanes(pc: usize, channels: i32, from: usize, to: usize): voi
     for (let z = 0; z < depth; z++) {
       let at = to + paddedSlice * <usize>z;
       for (let y = 0; y < height; y++) {
-        copyRun(at, from, row);
+        copyLine(at, from, row);
         from += row;
         at += paddedRow;
       }
@@ -141,19 +155,6 @@ function tapShift(pc: usize, d: i32, phase: i32, tap: i32): i32 {
   const stride = word(pc, ConvField.Stride + d);
   const distance = phaseStart(pc, d, phase) - reach;
   return distance % stride === 0 ? readsBeforeOf(pc, d) + distance / stride : APART;
-}
-
-/** Taps that meet phase `phase`. */
-export function tapsMeeting(pc: usize, phase: i32): i32 {
-  let product = 1;
-  for (let d = 0; d < 3; d++) {
-    let count = 0;
-    for (let tap = 0; tap < word(pc, ConvField.KernelSize + d); tap++) {
-      if (tapShift(pc, d, phase, tap) !== APART) count++;
-    }
-    product *= count;
-  }
-  return product;
 }
 
 /**

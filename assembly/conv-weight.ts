@@ -131,7 +131,8 @@ function sumDirectly(
       fillPositions(line, count, 1, height, positionStep(pc, 0), 0, positionStep(pc, 1), offsets);
       const from = steps + ((<usize>start) << 2);
       const y = gradient + ((<usize>(line * width)) << 2);
-      sumProducts(outputs, rows, from, count, offsets, width, source, y, plane, parts, (<usize>rows) << 4);
+      const apart = positionStep(pc, 2) === 8;
+      sumProducts(apart, outputs, rows, from, count, offsets, width, source, y, plane, parts, (<usize>rows) << 4);
     }
   }
 }
@@ -164,7 +165,7 @@ export function weightGradient(pc: usize, thread: i32, threads: i32): void {
   const inParts = readsWhereItLies(outputs, depth);
   const sumsRow = inParts ? (<usize>outputs) << 4 : wholeVectors(outputs);
   const rest = sums + sumsRow * <usize>depth;
-  const direct = inParts && positionStep(pc, 2) === 4 && planeSize(pc, 2) >= 4;
+  const direct = inParts && positionStep(pc, 2) <= 8 && planeSize(pc, 2) >= 4;
   fillSteps(pc, channels, 0, steps, false);
   if (isPadded) clearPadded(pc, channels, padded);
   while (unit < end) {

@@ -13,6 +13,7 @@
  */
 import { ConvBlock, readsWhereItLies } from "../src/conv-workspace";
 import { ConvField, ConvMode, Flag } from "../src/isa";
+import { LINES, sumNine } from "./conv-depthwise";
 import { fillVectors, sumNeighbours } from "./conv-direct";
 import { fillSeeds } from "./conv-seeds";
 import {
@@ -30,7 +31,6 @@ import {
   sourceOf,
   sourcePlane,
   tapCount,
-  tapsMeeting,
   wholeVectors,
 } from "./conv-source";
 import { weightGradient } from "./conv-weight";
@@ -63,31 +63,38 @@ function gatherPanels(
   }
 }
 
+/** For every phase, how many taps meet it, and their numbers; and the offsets of its steps. They are the same for all groups. */
+function fillPhases(pc: usize, channels: i32, taps: usize, steps: usize): void {
+  for (let phase = 0; phase < phaseCount(pc); phase++) {
+    const end = fillSteps(pc, 1, phase, taps + 4, true);
+    store<i32>(taps, <i32>((end - taps) >> 2) - 1);
+    taps = end;
+    steps = fillSteps(pc, channels, phase, steps, false);
+  }
+}
+
 /**
  * The weights of one group as the matrices that compute the image: for each phase, [image channel][output channel, tap
- * that meets it]. The taps' numbers go to `taps` for the while.
+ * that meets it], with the taps of `fillPhases`.
  */
 function packWeights(pc: usize, weight: usize, taps: usize, to: usize): void {
   const rows = word(pc, ConvField.ImageChannels);
   const channels = word(pc, ConvField.OutputChannels);
   const kernel = tapCount(pc);
   for (let phase = 0; phase < phaseCount(pc); phase++) {
-    const end = fillSteps(pc, 1, phase, taps, true);
+    const first = taps + 4;
+    const end = first + ((<usize>load<u32>(taps)) << 2);
     for (let i = 0; i < rows; i++) {
       for (let c = 0; c < channels; c++) {
         const from = weight + ((<usize>((c * rows + i) * kernel)) << 2);
-        for (let tap = taps; tap < end; tap += 4) {
+        for (let tap = first; tap < end; tap += 4) {
           store<f32>(to, load<f32>(from + ((<usize>load<u32>(tap)) << 2)));
           to += 4;
         }
       }
     }
+    taps = end;
   }
-}
-
-/** The offsets of the steps of every phase, one after the other. */
-function fillAllSteps(pc: usize, channels: i32, to: usize): void {
-  for (let phase = 0; phase < phaseCount(pc); phase++) to = fillSteps(pc, channels, phase, to, false);
 }
 
 /** Writes rows of finished elements, adjacent in `from`, to where positions from number `first` on are in planes. */
@@ -201,6 +208,90 @@ function sumPhase(
   }
 }
 
+/** Writes rows of a whole phase, one after the other in `from`, to where its positions are in planes. */
+function scatterLines(pc: usize, phase: i32, rows: i32, from: usize, to: usize): void {
+  const width = planeSize(pc, 2);
+  const slice = planeSize(pc, 1) * width;
+  const step = (<usize>word(pc, ConvField.Stride + 2)) << 2;
+  const count = phaseSize(pc, 2, phase);
+  const bytes = (<usize>(planeSize(pc, 0) * slice)) << 2;
+  for (let i = 0; i < rows; i++) {
+    for (let z = phaseStart(pc, 0, phase); z < planeSize(pc, 0); z += word(pc, ConvField.Stride)) {
+      for (let y = phaseStart(pc, 1, phase); y < planeSize(pc, 1); y += word(pc, ConvField.Stride + 1)) {
+        let at = to + ((<usize>(z * slice + y * width + phaseStart(pc, 2, phase))) << 2);
+        for (const end = from + ((<usize>count) << 2); from < end; from += 4) {
+          store<f32>(at, load<f32>(from));
+          at += step;
+        }
+      }
+    }
+    to += bytes;
+  }
+}
+
+/** Whether lines of all phases are read where they lie. */
+function isDirect(pc: usize, rows: i32, depth: i32): bool {
+  const last = phaseCount(pc) - 1;
+  return readsWhereItLies(rows, depth) && positionStep(pc, 2) <= 8 && phaseSize(pc, 2, last) >= 4;
+}
+
+/** Whether `sumNine` can do it. */
+function isNine(pc: usize): bool {
+  let other = word(pc, ConvField.KernelSize) - 1;
+  other |= (word(pc, ConvField.KernelSize + 1) ^ 3) | (word(pc, ConvField.KernelSize + 2) ^ 3);
+  other |= (word(pc, ConvField.Stride + 1) - 1) | (word(pc, ConvField.Stride + 2) - 1);
+  other |= planeSize(pc, 0) - 1;
+  return other === 0 && planeSize(pc, 1) >= LINES * word(pc, ConvField.Dilation + 1);
+}
+
+/** Writes where the vectors of a phase start, behind their number, and returns where they end. */
+function fillPhase(pc: usize, phase: i32, to: usize): usize {
+  const depth = phaseSize(pc, 0, phase);
+  const height = phaseSize(pc, 1, phase);
+  const width = phaseSize(pc, 2, phase);
+  const steps0 = positionStep(pc, 0);
+  const count = fillVectors(depth, height, width, steps0, positionStep(pc, 1), positionStep(pc, 2), to + 16);
+  store<i32>(to, count);
+  return to + 16 + ((<usize>count) << 3);
+}
+
+/** `rows` channels of one phase of one plane, one after the other, with the vectors of `fillPhase`; returns where those end. */
+function sumLines(
+  pc: usize,
+  phase: i32,
+  rows: i32,
+  steps: i32,
+  matrix: usize,
+  bias: usize,
+  stepOffsets: usize,
+  vectors: usize,
+  source: usize,
+  to: usize,
+): usize {
+  const count = load<i32>(vectors);
+  const plane = (<usize>(phaseSize(pc, 0, phase) * phaseSize(pc, 1, phase) * phaseSize(pc, 2, phase))) << 2;
+  const apart = positionStep(pc, 2) === 8;
+  sumNeighbours(apart, rows, steps, matrix, bias, stepOffsets, count, vectors + 16, source, to, plane);
+  return vectors + 16 + ((<usize>count) << 3);
+}
+
+/** One channel of one plane by `sumNine`: lines as far apart as taps are, so that they share what they read. */
+function sumPlane(pc: usize, weights: usize, bias: usize, steps: usize, source: usize, target: usize): void {
+  const height = planeSize(pc, 1);
+  const width = planeSize(pc, 2);
+  const apart = word(pc, ConvField.Dilation + 1);
+  const line = (<usize>width) << 2;
+  // Taps further down are further up in the source where the image is computed: then lines are taken from the last on.
+  const down = load<i32>(steps, 12) - load<i32>(steps);
+  const toLine = (down < 0 ? -apart : apart) * <i32>line;
+  for (let y = 0; y < apart; y++) {
+    const first = down < 0 ? height - 1 - y : y;
+    const from = source + <usize>(first * positionStep(pc, 1));
+    const count = (height - y + apart - 1) / apart;
+    sumNine(count, width, weights, bias, steps, from, <usize>down, target + line * <usize>first, <usize>toLine);
+  }
+}
+
 /** The modes that compute the output or the image. */
 function imageOrOutput(pc: usize, scratch: usize, thread: i32, threads: i32): void {
   const image = word(pc, ConvField.Mode) === ConvMode.Image;
@@ -220,17 +311,19 @@ function imageOrOutput(pc: usize, scratch: usize, thread: i32, threads: i32): vo
   const steps = address(pc, ConvField.Workspace) + <usize>word(pc, ConvField.WorkspaceBytes) * <usize>thread;
   const padded = steps + wholeVectors(depth);
   const isPadded = paddedPlane(pc) !== sourcePlane(pc);
-  const packed = padded + (isPadded ? wholeVectors(channels * paddedPlane(pc)) : 0);
+  const phases = phaseCount(pc);
+  const taps = padded + (isPadded ? wholeVectors(channels * paddedPlane(pc)) : 0);
+  const packed = taps + wholeVectors(tapCount(pc) + phases);
   const rest = packed + (image ? wholeVectors(rows * depth) : 0);
   let packedGroup = -1;
+  fillPhases(pc, channels, taps, steps);
   if (isPadded) clearPadded(pc, channels, padded);
   // Lines of neighbours are read where they lie, if gathering them would not pay.
-  const width = planeSize(pc, 2);
-  const areAdjacent = phaseCount(pc) === 1 && positionStep(pc, 2) === 4 && width >= 4;
-  const isDirect = readsWhereItLies(rows, depth) && areAdjacent;
-  let vectors = 0;
-  if (isDirect) {
-    vectors = fillVectors(planeSize(pc, 0), planeSize(pc, 1), width, positionStep(pc, 0), positionStep(pc, 1), rest);
+  const direct = isDirect(pc, rows, depth);
+  const isPlane = direct && rows === 1 && channels === 1 && isNine(pc);
+  let staged = rest;
+  if (direct && !isPlane) {
+    for (let phase = 0; phase < phases; phase++) staged = fillPhase(pc, phase, staged);
   }
 
   while (unit < end) {
@@ -242,27 +335,35 @@ function imageOrOutput(pc: usize, scratch: usize, thread: i32, threads: i32): vo
     const row = first * UNIT;
     const count = min(rows, last * UNIT) - row;
     let matrix = address(pc, ConvField.Weight) + ((<usize>(group * rows * depth)) << 2);
-    if (group !== packedGroup) {
-      if (image) packWeights(pc, matrix, steps, packed);
-      if (image || packedGroup < 0) fillAllSteps(pc, channels, steps);
+    if (image) {
+      if (group !== packedGroup) packWeights(pc, matrix, taps, packed);
       packedGroup = group;
+      matrix = packed;
     }
-    if (image) matrix = packed;
     const source = sourceOf(pc, from, n * groups + group, channels, padded);
     const channel = group * rows + row;
     const start = (n * groups * rows + channel) * plane;
     let bias = address(pc, ConvField.Bias);
     if (bias !== 0) bias += (<usize>channel) << 2;
     const target = to + ((<usize>start) << 2);
-    if (isDirect) {
-      const first = matrix + ((<usize>(row * depth)) << 2);
-      sumNeighbours(count, depth, first, bias, steps, vectors, rest, source, target, (<usize>plane) << 2);
+    if (isPlane) {
+      sumPlane(pc, matrix, bias, steps, source, target);
     } else {
       let offsets = steps;
-      for (let phase = 0; phase < phaseCount(pc); phase++) {
-        const deep = channels * tapsMeeting(pc, phase);
+      let vectors = rest;
+      let meeting = taps;
+      for (let phase = 0; phase < phases; phase++) {
+        const met = load<i32>(meeting);
+        const deep = channels * met;
         const first = matrix + ((<usize>(row * deep)) << 2);
-        sumPhase(pc, phase, count, deep, first, bias, offsets, source, target, rest);
+        if (direct) {
+          const out = phases === 1 ? target : staged;
+          vectors = sumLines(pc, phase, count, deep, first, bias, offsets, vectors, source, out);
+          if (phases > 1) scatterLines(pc, phase, count, staged, target);
+        } else {
+          sumPhase(pc, phase, count, deep, first, bias, offsets, source, target, rest);
+        }
+        meeting += (<usize>(met + 1)) << 2;
         offsets += (<usize>deep) << 2;
         matrix += (<usize>(rows * deep)) << 2;
       }

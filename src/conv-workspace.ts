@@ -80,7 +80,8 @@ function commonFloats(channels: number, taps: number, positions: number, padded:
  * @param positions in a plane of the computed tensor
  * @param padded elements of a padded plane of the source, 0 where nothing outside of it is read
  * @param computesImage whether it is an image
- * @param strided whether any stride is above 1
+ * @param phases of an image, by which taps meet them: as many as the product of the strides; else 1
+ * @param phasePositions in the largest of them
  */
 export function convWorkspaceBytes(
   rows: number,
@@ -89,16 +90,18 @@ export function convWorkspaceBytes(
   positions: number,
   padded: number,
   computesImage: boolean,
-  strided: boolean,
+  phases: number,
+  phasePositions: number,
 ): number {
   const depth = channels * taps;
   const columns = wholeVectors(Math.min(positions, ConvBlock.Positions));
-  const weights = computesImage ? wholeVectors(rows * depth) : 0;
-  const staged = computesImage && strided ? rows * columns : 0;
+  const weights = wholeVectors(taps + phases) + (computesImage ? wholeVectors(rows * depth) : 0);
+  const staged = phases > 1 ? rows * columns : 0;
   const panels = Math.min(depth, ConvBlock.Depth) * columns;
-  // Two offsets for each vector of a plane, which are at most as many as its positions.
-  const vectors = readsWhereItLies(rows, depth) ? positions + 8 : 0;
-  const blocks = Math.max(panels + staged, wholeVectors(vectors));
+  // Two offsets for each vector of a phase, which are at most as many as its positions; their number; and a phase's results.
+  const vectors = wholeVectors(positions) + 16 * phases;
+  const direct = readsWhereItLies(rows, depth) ? vectors + (phases > 1 ? rows * phasePositions : 0) : 0;
+  const blocks = Math.max(panels + staged, wholeVectors(direct));
   return wholeLines(commonFloats(channels, taps, positions, padded) + weights + blocks);
 }
 

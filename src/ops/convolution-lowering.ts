@@ -90,8 +90,9 @@ export function gatherWorkspaceBytes(p: ConvProblem, target: ConvTarget): number
   const paddedPlane = padded.some((n, d) => n > (source[d] as number)) ? sizeOf(padded) : 0;
   const [taps, positions] = [sizeOf(p.kernel), sizeOf(plane)];
   if (target === ConvMode.Weight) return convWeightWorkspaceBytes(rows, channels, taps, positions, paddedPlane);
-  const strided = p.stride.some((s) => s > 1);
-  return convWorkspaceBytes(rows, channels, taps, positions, paddedPlane, computesImage, strided);
+  const stride = computesImage ? p.stride : p.stride.map(() => 1);
+  const phase = sizeOf(plane.map((n, d) => Math.ceil(n / (stride[d] as number))));
+  return convWorkspaceBytes(rows, channels, taps, positions, paddedPlane, computesImage, sizeOf(stride), phase);
 }
 
 /** How Winograd's algorithm cuts a problem up. */

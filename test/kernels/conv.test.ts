@@ -133,8 +133,7 @@ function rounded({ parts: [a, b, c, d] }: Sum): number {
 /** Which part of a weight's sum position `o` goes to: in groups with few outputs or few steps there are four, the lanes of a vector. */
 function partOf(p: Problem, o: number): number | null {
   const width = p.output[2];
-  if (!readsWhereItLies(p.channels[1], p.channels[0] * product(p.kernel)) || p.stride[2] !== 1 || width < 4)
-    return null;
+  if (!readsWhereItLies(p.channels[1], p.channels[0] * product(p.kernel)) || p.stride[2] > 2 || width < 4) return null;
   const x = o % width;
   return x < width - (width % 4) ? x % 4 : x - (width - 4);
 }
