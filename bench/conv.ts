@@ -1,7 +1,7 @@
 /**
- * Convolutions of training steps, each in its three directions, as a fraction of what the arithmetic units can do. All
- * count the operations of the definition, so Winograd's algorithm, which needs fewer, may reach more than 100 %. A star
- * marks the algorithm that is chosen.
+ * Convolutions of training steps, each in its three directions, as a fraction of what the arithmetic units and the memory
+ * can do: the larger one says what binds. All count the operations of the definition, so Winograd's algorithm, which needs
+ * fewer, may reach more than 100 %. A star marks the algorithm that is chosen.
  */
 import { ConvMode, Opcode } from "../src/isa.js";
 import {
@@ -16,7 +16,7 @@ import { availableBuilds, instruction, Kernels } from "./kernels.js";
 import { type Candidate, interleave, type Measured, median, medianRatio } from "./measure.js";
 import type { Report, Row } from "./report.js";
 
-/** A layer with square images and kernels; padding keeps the size at stride 1. */
+/** A layer with square images and odd square kernels; padding keeps the size at stride 1. */
 interface Layer {
   readonly batch: number;
   readonly channels: number;
@@ -24,6 +24,7 @@ interface Layer {
   readonly size: number;
   readonly kernel: number;
   readonly stride: number;
+  readonly dilation: number;
   readonly groups: number;
 }
 
@@ -35,7 +36,7 @@ function layer(
   kernel: number,
   rest: Partial<Layer> = {},
 ) {
-  return { batch, channels, outputs, size, kernel, stride: 1, groups: 1, ...rest };
+  return { batch, channels, outputs, size, kernel, stride: 1, dilation: 1, groups: 1, ...rest };
 }
 
 const LAYERS: readonly Layer[] = [
@@ -49,6 +50,10 @@ const LAYERS: readonly Layer[] = [
   layer(4, 256, 256, 7, 3),
   layer(8, 64, 64, 28, 3, { groups: 64 }),
   layer(8, 64, 64, 14, 3, { groups: 64 }),
+  layer(8, 64, 64, 28, 3, { groups: 64, stride: 2 }),
+  layer(8, 64, 64, 28, 3, { groups: 64, dilation: 2 }),
+  layer(8, 64, 64, 28, 5, { groups: 64 }),
+  layer(8, 64, 64, 28, 5, { groups: 64, stride: 2 }),
 ];
 
 interface Direction {
@@ -70,6 +75,8 @@ const DIRECTIONS: readonly Direction[] = [
   { name: "weight", target: ConvMode.Weight, winograd: ConvMode.WinogradWeight, weight: null },
 ];
 const MEMORY_BYTES = 64 * 1024 * 1024;
+/** The stream reads two floats and writes one. */
+const BYTES_OF_STREAMED = 12;
 
 function outputSize({ size, stride }: Layer): number {
   return Math.floor((size - 1) / stride) + 1;
@@ -79,9 +86,17 @@ function flopsOf(l: Layer): number {
   return (2 * l.batch * l.outputs * outputSize(l) ** 2 * l.channels * l.kernel ** 2) / l.groups;
 }
 
+/** Of all three tensors, each counted once. */
+function bytesOf(l: Layer): number {
+  const image = l.batch * l.channels * l.size ** 2;
+  const output = l.batch * l.outputs * outputSize(l) ** 2;
+  const weight = (l.outputs * l.channels * l.kernel ** 2) / l.groups;
+  return Float32Array.BYTES_PER_ELEMENT * (image + output + weight);
+}
+
 function problemOf(l: Layer): ConvProblem {
   const output = outputSize(l);
-  const padding = (l.kernel - 1) >> 1;
+  const padding = ((l.kernel - 1) >> 1) * l.dilation;
   return {
     batch: l.batch,
     groups: l.groups,
@@ -92,7 +107,7 @@ function problemOf(l: Layer): ConvProblem {
     output: [1, output, output],
     stride: [1, l.stride, l.stride],
     padding: [0, padding, padding],
-    dilation: [1, 1, 1],
+    dilation: [1, l.dilation, l.dilation],
   };
 }
 
@@ -121,15 +136,18 @@ function candidates(kernels: Kernels, l: Layer, { name, target, winograd, weight
   return [...found, { name: `${name}, Winograd${chosen ? " *" : ""}`, work: flopsOf(l), run }];
 }
 
-function row(build: string, l: Layer, measured: Measured, ceilings: readonly Measured[]): Row {
+function row(build: string, l: Layer, measured: Measured, arithmetic: readonly Measured[], streaming: Measured): Row {
   const rate = median(measured.rates);
+  const kernel = `${l.kernel}×${l.kernel}`;
   return {
     build,
     "batch × image": `${l.batch}×${l.channels}×${l.size}×${l.size}`,
-    weight: `${l.outputs}×${l.channels / l.groups}×${l.kernel}×${l.kernel}${l.stride > 1 ? ` / ${l.stride}` : ""}`,
+    weight: `${l.outputs}×${l.channels / l.groups}×${kernel}`,
+    "stride, dilation": `${l.stride}, ${l.dilation}`,
     computes: measured.name,
     "GFLOP/s": rate / 1e9,
-    "% of ceiling": 100 * medianRatio(measured, ceilings),
+    "% of arithmetic": 100 * medianRatio(measured, arithmetic),
+    "% of memory": (100 * bytesOf(l) * medianRatio(measured, [streaming])) / flopsOf(l),
     µs: (1e6 * flopsOf(l)) / rate,
   };
 }
@@ -140,10 +158,11 @@ export function conv(): Report {
   for (const build of availableBuilds()) {
     for (const l of LAYERS) {
       const kernels = new Kernels(build, MEMORY_BYTES);
-      const ceilings = kernels.arithmeticCeilings();
-      const all = interleave([...ceilings, ...DIRECTIONS.flatMap((direction) => candidates(kernels, l, direction))]);
-      for (const measured of all.slice(ceilings.length))
-        rows.push(row(build, l, measured, all.slice(0, ceilings.length)));
+      const streaming = kernels.streamingCeiling(Math.ceil(bytesOf(l) / BYTES_OF_STREAMED / 8) * 8);
+      const products = DIRECTIONS.flatMap((direction) => candidates(kernels, l, direction));
+      const [stream, ...all] = interleave([streaming, ...products, ...kernels.arithmeticCeilings()]);
+      const arithmetic = all.splice(products.length);
+      for (const measured of all) rows.push(row(build, l, measured, arithmetic, stream as Measured));
     }
   }
   return { title: "convolutions, one thread", rows };
