@@ -50,7 +50,7 @@ export function place(buffers: readonly Buffer[], enough?: number): number {
   const bound = liveBytes(buffers);
   const extents = extentsOf(blocks);
   const { offsets, total } =
-    enough === undefined ? search(extents, bound) : search(extents, bound, enough, CLIMBING_WORK / 20);
+    enough === undefined ? search(extents, bound) : search(extents, bound, Math.max(bound, enough), CLIMBING_WORK / 20);
   blocks.forEach((block, i) => {
     for (const buffer of block.buffers) buffer.offset = offsets[i] as number;
   });

@@ -13,6 +13,7 @@ import { isRoute, type Route, route, SCORES, type Score } from "./recompute.js";
 import { fitBudget } from "./recompute-budget.js";
 import { modelOf, type UnitModel, type Value } from "./recompute-model.js";
 import { rebuild } from "./recompute-rebuild.js";
+import { splitUpdates } from "./split.js";
 
 /** What a program may compute again. */
 export interface Wanted {
@@ -93,6 +94,56 @@ function dropsOf(model: UnitModel, { policy, forward }: Wanted): Map<number, num
   return again ? drops : new Map();
 }
 
+/** A schedule as recomputation sees it. */
+interface Candidate {
+  readonly model: UnitModel;
+  /** Values that are given up in any case. */
+  readonly drops: ReadonlyMap<number, number>;
+  readonly laidOut: LaidOut;
+}
+
+function candidateOf(units: readonly Unit[], targets: Targets, wanted: Wanted, layOut: LayOut): Candidate {
+  const laidOut = layOut(units, targets);
+  const own = new Set(laidOut.lowered.temporaries);
+  const argumentBytes = laidOut.temporaries.reduce((sum, buffer) => (own.has(buffer) ? sum : sum + buffer.bytes), 0);
+  const model = modelOf(units, laidOut.lowered, argumentBytes);
+  return { model, drops: dropsOf(model, wanted), laidOut };
+}
+
+/** The program of a route. */
+function along({ model }: Candidate, { results, updates }: Targets, chosen: Route): Scheduled {
+  const { units, resolve, originals, copies } = rebuild(model, chosen);
+  const moved = updates.map(({ slot, node }) => ({ slot, node: resolve(node) }));
+  return { units, targets: { results: results.map(resolve), updates: moved }, originals, copies };
+}
+
+/** A program that fits a budget and what it computes again; or the least bytes, and the unit that needs most. */
+type Fit =
+  | { readonly scheduled: Scheduled; readonly cost: number }
+  | { readonly scheduled: null; readonly bytes: number; readonly unit: readonly Node[] };
+
+function keepTo(candidate: Candidate, targets: Targets, wanted: Wanted, budget: number, layOut: LayOut): Fit {
+  const { model, drops, laidOut } = candidate;
+  // What is not a temporary of this program is not the search's to decide.
+  const fixed = arenaOf({ ...laidOut, temporaryBytes: 0 }, wanted);
+  const place = (chosen: Route): { bytes: number } => {
+    const scheduled = along(candidate, targets, chosen);
+    const quick = layOut(scheduled.units, scheduled.targets, budget - (wanted.otherBytes ?? 0));
+    return { bytes: arenaOf(quick, wanted) - fixed };
+  };
+  const fitted = fitBudget(model, budget - fixed, drops, place);
+  if ("route" in fitted) {
+    return { scheduled: along(candidate, targets, fitted.route), cost: fitted.route.cost / model.cost };
+  }
+  // Where the peak is in the updates, computing again may only make it worse.
+  const whole = drops.size === 0 ? arenaOf(laidOut, wanted) : Number.POSITIVE_INFINITY;
+  const { nodes } = model.units[fitted.unit] as Unit;
+  return { scheduled: null, bytes: Math.min(fitted.bytes + fixed, whole), unit: nodes };
+}
+
+/** Where so large a share of a program is computed again, another order of it is tried. */
+const MUCH = 0.1;
+
 /**
  * Rewrites a schedule so that it keeps to what is asked for. Without a checkpoint, a policy or a budget that it does
  * not fit, it stays as it is.
@@ -104,43 +155,34 @@ export function recompute(units: readonly Unit[], targets: Targets, wanted: Want
   const { policy, budget } = wanted;
   const marked = units.some(({ nodes }) => nodes.some(({ holder }) => holder !== null));
   if (!marked && policy === undefined && budget === undefined) return asTheyAre;
-  const laidOut = layOut(units, targets);
-  const own = new Set(laidOut.lowered.temporaries);
-  const argumentBytes = laidOut.temporaries.reduce((sum, buffer) => (own.has(buffer) ? sum : sum + buffer.bytes), 0);
-  const model = modelOf(units, laidOut.lowered, argumentBytes);
-  const drops = dropsOf(model, wanted);
-  const bytes = arenaOf(laidOut, wanted);
+  const plain = candidateOf(units, targets, wanted, layOut);
+  const { model, drops } = plain;
+  const bytes = arenaOf(plain.laidOut, wanted);
   if (drops.size === 0 && (budget === undefined || bytes <= budget)) return asTheyAre;
   if (policy === "nothing") {
     throw new ArenaError(
       `compile: without computing anything again this function takes ${bytes} bytes, and the memory budget is ${budget}; leave out recompute: "nothing" to have values computed again`,
     );
   }
-
-  const along = (chosen: Route): Scheduled => {
-    const { units, resolve, originals, copies } = rebuild(model, chosen);
-    const results = targets.results.map(resolve);
-    const updates = targets.updates.map(({ slot, node }) => ({ slot, node: resolve(node) }));
-    return { units, targets: { results, updates }, originals, copies };
-  };
   if (budget === undefined) {
     const free = route(model, Number.POSITIVE_INFINITY, { score: SCORES[0] as Score, dropAfter: drops });
     if (!isRoute(free)) throw new Error("checkpoints compute values again more often than a plan can hold");
-    return along(free);
+    return along(plain, targets, free);
   }
-  // What is not a temporary of this program is not the search's to decide.
-  const fixed = arenaOf({ ...laidOut, temporaryBytes: 0 }, wanted);
-  const place = (chosen: Route): { bytes: number } => {
-    const scheduled = along(chosen);
-    const quick = layOut(scheduled.units, scheduled.targets, budget - (wanted.otherBytes ?? 0));
-    return { bytes: arenaOf(quick, wanted) - fixed };
-  };
-  const fitted = fitBudget(model, budget - fixed, drops, place);
-  if ("route" in fitted) return along(fitted.route);
-  // Where the peak is in the updates, computing again may only make it worse.
-  const least = Math.min(fitted.bytes + fixed, drops.size === 0 ? bytes : Number.POSITIVE_INFINITY);
-  const step = (units[fitted.unit] as Unit).nodes;
+  let best = keepTo(plain, targets, wanted, budget, layOut);
+  if (best.scheduled === null || best.cost > MUCH) {
+    const split = splitUpdates(units, new Set(targets.updates.map(({ node }) => node)));
+    const again = keepTo(candidateOf(split, targets, wanted, layOut), targets, wanted, budget, layOut);
+    if (isBetter(again, best)) best = again;
+  }
+  if (best.scheduled !== null) return best.scheduled;
   throw new ArenaError(
-    `compile: a memory budget of ${budget} bytes is too small: the least found for this function is ${least}, of which ${wanted.otherBytes ?? 0} are its states and shared memory; the step that needs most computes ${step.map(({ primitive }) => primitive.name).join("+")} [${step.at(-1)?.shape}]${placeOf(step, wanted)}`,
+    `compile: a memory budget of ${budget} bytes is too small: the least found for this function is ${best.bytes}, of which ${wanted.otherBytes ?? 0} are its states and shared memory; the step that needs most computes ${best.unit.map(({ primitive }) => primitive.name).join("+")} [${best.unit.at(-1)?.shape}]${placeOf(best.unit, wanted)}`,
   );
+}
+
+/** Whether one program computes less again than another, or comes nearer to a budget that neither keeps to. */
+function isBetter(a: Fit, b: Fit): boolean {
+  if (a.scheduled === null) return b.scheduled === null && a.bytes < b.bytes;
+  return b.scheduled === null || a.cost < b.cost;
 }

@@ -125,7 +125,7 @@ describe.each(BUILDS)("a memory budget on the %s build", (build) => {
     const plain = makeStep(plainly);
     const whole = plain.step.memory(plain.x);
     const expected = trained(makeStep(plainly));
-    for (const share of [0.7, 0.5]) {
+    for (const share of [0.7, 0.5, 0.4]) {
       const memoryBudget = Math.floor(whole.arenaBytes - (1 - share) * whole.temporaryBytes);
       const small = makeStep(plainly, { memoryBudget });
       const report = small.step.memory(small.x);
