@@ -1,9 +1,9 @@
 /**
  * The search for what to compute again so that a program, placed, fits a budget at the least cost.
  *
- * It is a portfolio of walks with different scores and of the dynamic program where the forward pass is a chain, and
- * then local search from the best of them. It is bounded by counts and not by a clock, so a plan is the same on every
- * machine.
+ * In small programs that is a shortest path. In others it is a portfolio of walks with different scores and of the dynamic
+ * program where the forward pass is a chain, and then local search from the best of them. It is bounded by counts and not
+ * by a clock, so a plan is the same on every machine.
  */
 
 import { type Choices, isRoute, type Route, route, SCORES } from "./recompute.js";
@@ -132,21 +132,25 @@ function leastOf<P>(
     // A way that needs much more than one before is not followed any further.
     let [low, middle, high] = [0, NEAR * lowest, Number.POSITIVE_INFINITY];
     let unit = 0;
+    const found: Route[] = [];
     for (let i = 0; i <= HALVINGS; i++) {
-      const found = route(model, middle, choices);
-      if (isRoute(found)) {
-        high = found.peakBytes;
-        // What keeps to the lowest limit need not be placed in the least.
-        const placed = place(found);
-        if (placed.bytes < (least.fitted?.placed.bytes ?? Number.POSITIVE_INFINITY)) {
-          least = { fitted: { route: found, placed }, unit };
-        }
+      const next = route(model, middle, choices);
+      if (isRoute(next)) {
+        found.push(next);
+        high = next.peakBytes;
       } else {
         if (i === 0) break;
         low = middle;
-        unit = found.unit;
+        unit = next.unit;
       }
       middle = (low + high) / 2;
+    }
+    // What keeps to the lowest limit need not be placed in the least.
+    for (const each of found.reverse()) {
+      const best = least.fitted?.placed.bytes ?? Number.POSITIVE_INFINITY;
+      if (each !== found[0] && each.peakBytes >= best) break;
+      const placed = place(each);
+      if (placed.bytes < best) least = { fitted: { route: each, placed }, unit };
     }
     if (high < lowest) least = { ...least, unit };
     lowest = Math.min(lowest, high);

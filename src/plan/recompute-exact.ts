@@ -13,7 +13,7 @@ const MAX_VALUES = 30;
 /** States that are looked at, and ways to the end. */
 const MAX_STATES = 20000;
 const MAX_ROUTES = 40;
-/** Of the values that a unit can leave for later, or write over, so many are chosen from. */
+/** Of the values that a unit can leave for later, so many are chosen from. */
 const MAX_CHOICES = 4;
 
 /** A program under way. Sets of values are bits, the lowest for value 0. */

@@ -171,9 +171,10 @@ export function recompute(units: readonly Unit[], targets: Targets, wanted: Want
   }
   let best = keepTo(plain, targets, wanted, budget, layOut);
   if (best.scheduled === null || best.cost > MUCH) {
-    const split = splitUpdates(units, new Set(targets.updates.map(({ node }) => node)));
-    const again = keepTo(candidateOf(split, targets, wanted, layOut), targets, wanted, budget, layOut);
-    if (isBetter(again, best)) best = again;
+    const largest = Math.max(0, ...model.values.map(({ bytes }) => bytes));
+    const split = splitUpdates(units, new Set(targets.updates.map(({ node }) => node)), largest / 2);
+    const other = split && keepTo(candidateOf(split, targets, wanted, layOut), targets, wanted, budget, layOut);
+    if (other && isBetter(other, best)) best = other;
   }
   if (best.scheduled !== null) return best.scheduled;
   throw new ArenaError(

@@ -15,9 +15,10 @@ import type { Unit } from "./fuse.js";
  * Takes gradients and updates apart.
  * @param units in an order in which inputs come before their users
  * @param updates the nodes that are new values of states
- * @returns the units in another such order
+ * @param bytes gradients that are computed from fewer stay where they are
+ * @returns the units in another such order; null if nothing was taken apart
  */
-export function splitUpdates(units: readonly Unit[], updates: ReadonlySet<Node>): Unit[] {
+export function splitUpdates(units: readonly Unit[], updates: ReadonlySet<Node>, bytes: number): Unit[] | null {
   const place = new Map<Node, number>();
   for (const [i, { nodes }] of units.entries()) for (const node of nodes) place.set(node, i);
   /** The products that come right behind each unit. */
@@ -27,9 +28,10 @@ export function splitUpdates(units: readonly Unit[], updates: ReadonlySet<Node>)
     if (head === null || !nodes.some((node) => updates.has(node))) return unit;
     const last = Math.max(...head.inputs.map((x) => place.get(x) as number));
     const held = head.inputs.reduce((sum, x) => sum + (isLeaf(x) ? 0 : sizeOf(x.shape)), 0);
-    if (last >= i - 1 || held <= sizeOf(head.shape)) return unit;
+    if (last >= i - 1 || held <= sizeOf(head.shape) || 4 * held < bytes) return unit;
     behind.set(last, [...(behind.get(last) ?? []), { nodes: [head], head: null }]);
     return { nodes: nodes.filter((node) => node !== head), head: null, ...(apart && { apart }) };
   });
+  if (behind.size === 0) return null;
   return out.flatMap((unit, i) => [unit, ...(behind.get(i) ?? [])]);
 }
