@@ -6,6 +6,8 @@ export function describe(value: unknown): string {
   if (Array.isArray(value)) return `an array of ${value.length}`;
   if (typeof value === "function") return "a function";
   if (typeof value !== "object") return `${typeof value} ${JSON.stringify(value) ?? String(value)}`;
+  if ("shape" in value && "dtype" in value) return "a tensor";
   const name = value.constructor?.name ?? "Object";
-  return name === "Object" ? "an object" : `a ${name}`;
+  // Minifiers rename the classes of modules, but not those that engines have.
+  return name !== "Object" && name in globalThis ? `a ${name}` : "an object";
 }

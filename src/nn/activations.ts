@@ -44,6 +44,7 @@ export class ReLU6 extends Module {
 
 /** `x` where it is positive, else `negativeSlope · x`. */
 export class LeakyReLU extends Module {
+  /** @param negativeSlope the slope below 0 */
   constructor(readonly negativeSlope = 0.01) {
     super();
   }
@@ -55,9 +56,13 @@ export class LeakyReLU extends Module {
 
 /** A {@link LeakyReLU} that learns its slope: one for all, or one for each channel (dimension 1). */
 export class PReLU extends Module {
+  /** `[numParameters]`: the slopes below 0. */
   readonly weight: Parameter;
 
-  /** @param init the slope to start from */
+  /**
+   * @param numParameters 1, or the number of channels
+   * @param init the slope to start from
+   */
   constructor(numParameters = 1, init = 0.25) {
     super();
     this.weight = new Parameter(constant(init, [numParameters]));
@@ -70,6 +75,7 @@ export class PReLU extends Module {
 
 /** `x` where it is positive, else `alpha · (eˣ - 1)`. */
 export class ELU extends Module {
+  /** @param alpha what it falls to below 0, negated */
   constructor(readonly alpha = 1) {
     super();
   }
@@ -88,6 +94,7 @@ export class SELU extends Module {
 
 /** `x · Φ(x)`; `{ approximate: "tanh" }` computes Φ by the formula with the hyperbolic tangent. */
 export class GELU extends Module {
+  /** How Φ is computed. */
   readonly approximate: "none" | "tanh";
 
   constructor({ approximate = "none" }: { approximate?: "none" | "tanh" } = {}) {
@@ -151,6 +158,10 @@ export class LogSigmoid extends Module {
 
 /** `log(1 + e^(beta · x)) / beta`, and `x` itself where `beta · x` is above `threshold`. */
 export class Softplus extends Module {
+  /**
+   * @param beta how sharp the bend at 0 is
+   * @param threshold from where on it is the identity
+   */
   constructor(
     readonly beta = 1,
     readonly threshold = 20,
@@ -165,6 +176,7 @@ export class Softplus extends Module {
 
 /** Exponentials that sum to 1 along `dim`. */
 export class Softmax extends Module {
+  /** @param dim the dimension that the exponentials sum to 1 along; negative ones count from the end */
   constructor(readonly dim: number) {
     super();
   }
@@ -176,6 +188,7 @@ export class Softmax extends Module {
 
 /** The logarithm of {@link Softmax}. */
 export class LogSoftmax extends Module {
+  /** @param dim the dimension that the exponentials sum to 1 along; negative ones count from the end */
   constructor(readonly dim: number) {
     super();
   }

@@ -22,7 +22,9 @@ export interface BatchNormOptions {
 
 /** What the layers share. They differ in the dimensions that they take. */
 abstract class BatchNorm extends Module {
+  /** Added to the variance. */
   readonly eps: number;
+  /** How far the running statistics move towards a batch's. */
   readonly momentum: number;
   /** `[numFeatures]` */
   readonly weight: Parameter | null;

@@ -21,6 +21,7 @@ import {
 } from "../ops/pooling.js";
 import { type PerDimension, perDimension } from "../ops/spatial.js";
 import { uniform_ } from "./init.js";
+import { expectSizes } from "./layers.js";
 import { Module, Parameter } from "./module.js";
 
 interface Biased {
@@ -30,6 +31,7 @@ interface Biased {
 
 /** Weight, bias and options of a convolution, whichever way it runs. */
 abstract class Convolution<Options extends { readonly groups?: number }> extends Module {
+  /** `[outChannels, inChannels / groups, ...kernelSize]`; transposed `[inChannels, outChannels / groups, ...]` */
   readonly weight: Parameter;
   /** `[outChannels]` */
   readonly bias: Parameter | null;
@@ -47,11 +49,7 @@ abstract class Convolution<Options extends { readonly groups?: number }> extends
   ) {
     super();
     const { bias = true, groups = 1 } = options;
-    for (const [argument, n] of Object.entries({ inChannels, outChannels, groups })) {
-      if (!Number.isInteger(n) || n < 1) {
-        throw new ArgumentError(`${name}: ${argument} must be a whole number from 1 up, not ${n}`);
-      }
-    }
+    expectSizes(name, { inChannels, outChannels, groups });
     if (inChannels % groups !== 0 || outChannels % groups !== 0) {
       throw new ArgumentError(`${name}: ${groups} groups do not divide ${inChannels} and ${outChannels} channels`);
     }
@@ -122,6 +120,10 @@ export class ConvTranspose2d extends Convolution<ConvTransposeOptions> {
 
 /** The largest element of every window over `[N, C, H, W]`. */
 export class MaxPool2d extends Module {
+  /**
+   * @param kernelSize the window's height and width, or one number for both
+   * @param options stride (the kernel's size if not given), padding and more, as of the function
+   */
   constructor(
     readonly kernelSize: PerDimension,
     readonly options: Omit<MaxPoolOptions, "returnIndices"> = {},
@@ -137,6 +139,10 @@ export class MaxPool2d extends Module {
 
 /** The average of every window over `[N, C, H, W]`. */
 export class AvgPool2d extends Module {
+  /**
+   * @param kernelSize the window's height and width, or one number for both
+   * @param options stride (the kernel's size if not given), padding and more, as of the function
+   */
   constructor(
     readonly kernelSize: PerDimension,
     readonly options: AvgPoolNdOptions = {},

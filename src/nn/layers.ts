@@ -63,6 +63,10 @@ export class Embedding extends Module {
   /** `[numEmbeddings, embeddingDim]` */
   readonly weight: Parameter;
 
+  /**
+   * @param numEmbeddings how many vectors there are
+   * @param embeddingDim the elements of each
+   */
   constructor(
     readonly numEmbeddings: number,
     readonly embeddingDim: number,
@@ -80,9 +84,13 @@ export class Embedding extends Module {
 
 /** Layer normalization over the trailing dimensions `normalizedShape`, then `· weight + bias`. */
 export class LayerNorm extends Module {
+  /** The sizes of the dimensions that are normalized together: the last ones. */
   readonly normalizedShape: Shape;
+  /** Added to the variance. */
   readonly eps: number;
+  /** `normalizedShape` */
   readonly weight: Parameter | null;
+  /** `normalizedShape` */
   readonly bias: Parameter | null;
 
   /**
@@ -112,8 +120,11 @@ export class LayerNorm extends Module {
 
 /** Root mean square normalization over the trailing dimensions `normalizedShape`, then `· weight`. */
 export class RMSNorm extends Module {
+  /** The sizes of the dimensions that are normalized together: the last ones. */
   readonly normalizedShape: Shape;
+  /** Added to the mean square; null for 2⁻²³. */
   readonly eps: number | null;
+  /** `normalizedShape` */
   readonly weight: Parameter | null;
 
   /**
@@ -137,8 +148,11 @@ export class RMSNorm extends Module {
 
 /** Normalization of each group of channels of `[N, C, ...]`, then `· weight + bias` a channel. */
 export class GroupNorm extends Module {
+  /** Added to the variance. */
   readonly eps: number;
+  /** `[numChannels]` */
   readonly weight: Parameter | null;
+  /** `[numChannels]` */
   readonly bias: Parameter | null;
 
   /**
@@ -164,6 +178,7 @@ export class GroupNorm extends Module {
 
 /** In training, zeroes each element with probability `p` and scales the others by 1 / (1 - p); else the identity. */
 export class Dropout extends Module {
+  /** @param p the probability, from 0 to 1 */
   constructor(readonly p = 0.5) {
     super();
     if (!(p >= 0 && p <= 1)) throw new ArgumentError(`Dropout: p must be between 0 and 1, not ${p}`);
@@ -176,6 +191,10 @@ export class Dropout extends Module {
 
 /** Joins the dimensions from `startDim` to `endDim` into one; by default all but the first. */
 export class Flatten extends Module {
+  /**
+   * @param startDim the first dimension to join
+   * @param endDim the last one; negative ones count from the end
+   */
   constructor(
     readonly startDim = 1,
     readonly endDim = -1,
@@ -190,6 +209,7 @@ export class Flatten extends Module {
 
 /** Layers one after the other; their names are their numbers. */
 export class Sequential extends Module {
+  /** The layers, first to last. */
   readonly layers: readonly Layer[];
 
   constructor(...layers: readonly Layer[]) {

@@ -18,6 +18,10 @@ export type LossFunction<Options> = (input: Tensor, target: Tensor, options?: Op
 
 /** A loss function and its options as a module. */
 export class Loss<Options> extends Module {
+  /**
+   * @param loss computes it
+   * @param options what every call passes on
+   */
   constructor(
     private readonly loss: LossFunction<Options>,
     readonly options?: Options,

@@ -1,4 +1,5 @@
 /** What optimizers share: groups of parameters, state, and how their numbers reach a compiled step. */
+import { describe } from "../graph/describe.js";
 import { ArgumentError } from "../graph/errors.js";
 import { formatShape, sameShape } from "../graph/shape.js";
 import { memberName, nameMember } from "../graph/sites.js";
@@ -49,6 +50,7 @@ export interface ParamState {
  * functions whose result depends on the engine, and handed to every run.
  */
 export abstract class Optimizer<Options extends CommonOptions> {
+  /** Parameters with their options; one group if none were given. */
   readonly paramGroups: readonly ParamGroup<Options>[];
   private readonly states: ReadonlyMap<Tensor, ParamState>;
 
@@ -65,6 +67,9 @@ export abstract class Optimizer<Options extends CommonOptions> {
     options: Partial<Options>,
     defaults: Options,
   ) {
+    if (typeof (params as Partial<Iterable<unknown>>)?.[Symbol.iterator] !== "function") {
+      throw new ArgumentError(`${name}: expected a list of parameters, as model.parameters(), not ${describe(params)}`);
+    }
     const items: readonly (Tensor | ParamGroupInput<Options>)[] = [...params];
     const loose = items.filter((item) => item instanceof Tensor);
     const groups = loose.length === items.length ? [{ params: loose }] : items;

@@ -2,6 +2,7 @@
  * Compiled functions: traced once for each kind of arguments, planned once, then run as one program a call.
  */
 import { debugLevel } from "../graph/debug.js";
+import { describe } from "../graph/describe.js";
 import type { TypedArray } from "../graph/dtype.js";
 import { ArgumentError, TraceError } from "../graph/errors.js";
 import { expectNames } from "../graph/names.js";
@@ -372,6 +373,7 @@ export function compile<Args extends readonly Tree[], Out extends Returned>(
   fn: (...args: Args) => Out,
   { memoryBudget, recompute }: CompileOptions = {},
 ): Compiled<Args, Out> {
+  if (typeof fn !== "function") throw new ArgumentError(`compile: expected a function, not ${describe(fn)}`);
   if (recompute !== undefined) expectPolicy("compile: recompute", recompute);
   const options = {
     ...(memoryBudget === undefined ? {} : { budget: parseBytes("compile: memoryBudget", memoryBudget) }),

@@ -4,7 +4,8 @@
  * The cotangents are ordinary graph, so they can be differentiated again, fused, planned and recomputed like any
  * other values.
  */
-import { GradError } from "../graph/errors.js";
+import { describe } from "../graph/describe.js";
+import { ArgumentError, GradError } from "../graph/errors.js";
 import { formatShape, type Shape, sameShape } from "../graph/shape.js";
 import { constant } from "../graph/sources.js";
 import { bind, eager, mode, type Node, nodeOf, noGrad, Tensor } from "../graph/tensor.js";
@@ -160,6 +161,20 @@ export function valueAndGradients<Args extends readonly Tree[] = Tensor[]>(
   return [released(op, out, [out], variables), released(op, args, gradients, variables)];
 }
 
+/** {@link valueAndGrad}, for errors in the name of `op`. */
+function differentiated<Args extends readonly Tree[]>(
+  op: string,
+  fn: Differentiable<Args, Tensor>,
+  argument: number,
+): (...args: Args) => [Tensor, Args[number]] {
+  if (typeof fn !== "function") throw new ArgumentError(`${op}: expected a function, not ${describe(fn)}`);
+  return (...args) => {
+    const one = ofArgument(op, fn, args, argument);
+    const [out, [gradient]] = valueAndGradients(op, one, [args[argument] as Args[number]]);
+    return [out, gradient];
+  };
+}
+
 /**
  * A function that computes `fn` and its gradient with respect to one argument.
  * @param fn returns one number (a tensor with one element)
@@ -169,11 +184,7 @@ export function valueAndGrad<Args extends readonly Tree[] = Tensor[]>(
   fn: Differentiable<Args, Tensor>,
   argument = 0,
 ): (...args: Args) => [Tensor, Args[number]] {
-  return (...args) => {
-    const one = ofArgument("valueAndGrad", fn, args, argument);
-    const [out, [gradient]] = valueAndGradients("valueAndGrad", one, [args[argument] as Args[number]]);
-    return [out, gradient];
-  };
+  return differentiated("valueAndGrad", fn, argument);
 }
 
 /**
@@ -188,6 +199,6 @@ export function grad<Args extends readonly Tree[] = Tensor[]>(
   fn: Differentiable<Args, Tensor>,
   argument = 0,
 ): (...args: Args) => Args[number] {
-  const both = valueAndGrad(fn, argument);
+  const both = differentiated("grad", fn, argument);
   return (...args) => both(...args)[1];
 }

@@ -150,6 +150,9 @@ describe("an optimizer", () => {
   it("refuses what it cannot do, by name and value", () => {
     const [a] = parameters();
     expect(() => new SGD([])).toThrow("SGD: there are no parameters");
+    expect(() => new SGD({ a } as unknown as Tensor[])).toThrow(
+      "SGD: expected a list of parameters, as model.parameters(), not an object",
+    );
     expect(() => new SGD([a, a])).toThrow("SGD: parameter 1 is also parameter 0");
     expect(() => new SGD([a.mul(2)])).toThrow(/was computed from others/);
     expect(() => new SGD([a], { lr: -1 })).toThrow("SGD: lr must be 0 or more, not -1");

@@ -201,6 +201,7 @@ describe("tracing", () => {
   it("refuses to read values, to leak them and to lose gradients", async () => {
     await start("strict");
     const one = tensor([1]);
+    expect(() => compile(one as never)).toThrow("compile: expected a function, not a tensor");
     expect(() => compile((x: Tensor) => void x.item())(one)).toThrow(TraceError);
     let leaked: Tensor | null = null;
     compile((x: Tensor) => {
@@ -228,5 +229,20 @@ describe("tracing", () => {
     const first = compile((...x: (Tensor | Tensor[])[]) => x.flat()[x.length - 1] as Tensor);
     const [a, b] = [tensor([1]), tensor([2])];
     expect([first([a, b]).item(), first(a, b).item(), first([b, a]).item()]).toEqual([1, 2, 2]);
+  });
+
+  it("gives an argument the value of the start of the call, though the function overwrites that tensor from outside", () => {
+    const x = tensor([1, 2]);
+    const step = compile((argument: Tensor) => {
+      noGrad(() => x.add_(10));
+      return [argument, x].map((y) => y.mul(1));
+    });
+    for (const [before, after] of [
+      [1, 11],
+      [11, 21],
+    ] as const) {
+      const [argument, captured] = step(x) as [Tensor, Tensor];
+      expect([argument, captured].map((y) => y.data()[0])).toEqual([before, after]);
+    }
   });
 });

@@ -55,7 +55,8 @@ describe("grad", () => {
   });
 
   it("wants one tensor with one element", () => {
-    expect(() => grad((x) => x)(tensor([1, 2]))).toThrow(/the output has shape \[2\]/);
+    expect(() => grad((x) => x)(tensor([1, 2]))).toThrow(/^grad: the output has shape \[2\]/);
+    expect(() => grad(tensor(1) as never)).toThrow("grad: expected a function, not a tensor");
     expect(() => grad((x) => [x] as unknown as Tensor)(tensor(1))).toThrow(
       /must return one tensor, and returned a tree of 1/,
     );
