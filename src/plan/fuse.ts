@@ -2,11 +2,12 @@
  * Fusion: which nodes run as one instruction.
  *
  * Elementwise nodes over one shape join into chains, whose intermediate values live in registers and never reach
- * memory. A chain that is alone in reading a matrix product or a convolution becomes its epilogue.
+ * memory. A chain that is alone in reading a matrix product or a convolution becomes its epilogue, also behind a reshape.
  */
 
 import { sameShape, sizeOf } from "../graph/shape.js";
 import type { Node } from "../graph/tensor.js";
+import { expandView, isContiguous, wholeView } from "../graph/view.js";
 import { isLeaf } from "../graph/walk.js";
 import { Layout } from "../isa.js";
 
@@ -14,7 +15,10 @@ import { Layout } from "../isa.js";
 export interface Unit {
   /** Inputs before users. */
   readonly nodes: Node[];
-  /** The product (of matrices, or a convolution) whose epilogue the other nodes are. */
+  /**
+   * The product (of matrices, or a convolution) whose epilogue the other nodes are: first comes the product, then, if the
+   * chain is over another shape, the bias that is added to the product, if there is one, and a reshape.
+   */
   readonly head: Node | null;
   /** Products of elements that are rounded before they are added to something, though nothing else may read them. */
   readonly apart?: ReadonlySet<Node>;
@@ -28,6 +32,25 @@ function isElementwise(node: Node): boolean {
 function canHaveEpilogue(node: Node): boolean {
   const { lowering } = node.primitive;
   return !isLeaf(node) && lowering.kind === "kernel" && lowering.epilogue !== undefined;
+}
+
+/** Whether `node` sees its input's elements one after the other, as they lie in a row-major buffer. */
+function isReshape(node: Node): boolean {
+  const { lowering } = node.primitive;
+  const [input] = node.inputs;
+  if (isLeaf(node) || lowering.kind !== "view" || input === undefined) return false;
+  const layout = lowering.view(wholeView(input.shape), node.shape, node.attrs);
+  return layout !== null && isContiguous(layout) && sizeOf(node.shape) === sizeOf(input.shape);
+}
+
+/** Whether `node` adds one row to every row of `product`. */
+function isBias(node: Node, product: Node): boolean {
+  const [a, b] = node.inputs as readonly (Node | undefined)[];
+  const other = a === product ? b : a;
+  if (node.primitive.name !== "add" || node.dtype !== "f32" || other === undefined || other === product) return false;
+  const { strides } = expandView(wholeView(other.shape), product.shape);
+  const last = product.shape.length - 1;
+  return strides.every((s, d) => product.shape[d] === 1 || s === (d === last ? 1 : 0));
 }
 
 /** Bounds on a chain, so that its registers and slots suffice whatever the order of its nodes. */
@@ -226,30 +249,50 @@ class Fusion {
     }
   }
 
-  /** Makes the only reader of a product its epilogue, if it is a chain over the product's shape. */
+  /** Makes the chain that alone reads a product its epilogue, if it is over the product's elements in their order. */
   private attachEpilogue(node: Node): void {
-    if (!canHaveEpilogue(node) || this.roots.has(node)) return;
-    const readers = new Set(this.usersOf(node).map((user) => this.group(user)));
-    const [chain] = readers;
-    if (chain === undefined || readers.size !== 1 || chain.head !== null) return;
-    const members = chain.nodes;
-    if (!isElementwise(members[0] as Node) || !sameShape((members[0] as Node).shape, node.shape)) return;
-    if (this.waits(node, members)) return;
-    chain.nodes = [node, ...members];
-    chain.head = node;
-    this.groupOf[node.index] = chain;
+    const { lowering } = node.primitive;
+    if (isLeaf(node) || lowering.kind !== "kernel" || lowering.epilogue === undefined) return;
+    const chain = this.chainBehind(node, node);
+    const first = chain?.nodes[0];
+    if (chain !== null) this.giveHead(chain, [node]);
+    // A bias moves into a matrix product, and a reshape moves nothing: what follows them may be the epilogue too.
+    const bias = lowering.epilogue === "bias and chain" && chain?.nodes.length === 2 && isBias(first as Node, node);
+    if (chain !== null && !bias) return;
+    const source = chain === null ? node : (first as Node);
+    const [view, ...others] = this.usersOf(source);
+    if (view === undefined || others.length > 0 || this.roots.has(source) || !isReshape(view)) return;
+    const next = this.chainBehind(view, node);
+    if (next !== null) this.giveHead(next, chain === null ? [node, view] : [node, source, view]);
+  }
+
+  /** The chain over the elements of `node` that alone reads them, if `product` need not wait for it. */
+  private chainBehind(node: Node, product: Node): Group | null {
+    const [chain, ...others] = new Set(this.usersOf(node).map((user) => this.group(user)));
+    if (chain === undefined || others.length > 0 || chain.head !== null || this.roots.has(node)) return null;
+    const member = chain.nodes[0] as Node;
+    if (!isElementwise(member) || !sameShape(member.shape, node.shape)) return null;
+    return this.waits(product, node, chain.nodes) ? null : chain;
+  }
+
+  /** Puts a product, and what comes between it and a chain, before the chain. */
+  private giveHead(chain: Group, nodes: readonly [Node, ...Node[]]): void {
+    chain.nodes = [...nodes, ...chain.nodes];
+    chain.head = nodes[0];
+    for (const node of nodes) this.groupOf[node.index] = chain;
   }
 
   /**
    * Whether a product would have to wait for what its chain reads besides, and hold inputs meanwhile that take more
-   * memory than itself: the gradient of a tied embedding waits for all of the backward pass.
+   * memory than itself: the gradient of a tied embedding waits for all of the backward pass. `value` is the product as the
+   * chain reads it.
    */
-  private waits(product: Node, chain: readonly Node[]): boolean {
+  private waits(product: Node, value: Node, chain: readonly Node[]): boolean {
     const size = product.inputs.reduce((sum, x) => sum + (isLeaf(x) ? 0 : sizeOf(x.shape)), 0);
     if (size <= sizeOf(product.shape)) return false;
     const own = new Set(chain);
-    const others = new Set(chain.flatMap(({ inputs }) => inputs).filter((x) => !own.has(x) && x !== product));
-    return [...others].some((x) => this.depthOf(x) > this.depthOf(product));
+    const others = new Set(chain.flatMap(({ inputs }) => inputs).filter((x) => !own.has(x) && x !== value));
+    return [...others].some((x) => this.depthOf(x) > this.depthOf(value));
   }
 
   /** The length of the longest way to a node from the leaves. */

@@ -140,7 +140,7 @@ class Lowerer {
     if (node.primitive.lowering.kind !== "elementwise") return false;
     // A product reads its operands again and again while the chain behind it writes.
     if (unit.head?.inputs.some((x) => slotOf.get(x) === slot)) return false;
-    const chain = unit.nodes.filter((member) => member !== unit.head);
+    const chain = unit.nodes.filter((member) => member.primitive.lowering.kind === "elementwise");
     const alone = unit.apart === undefined ? this.outside : either(this.outside, unit.apart);
     const operations = operationsOf(chain, alone);
     const written = operations.findIndex((operation) => operation.node === node);
@@ -373,20 +373,25 @@ class Lowerer {
   /** A product and the chain behind it; a bias that the chain adds first moves into a matrix product. */
   private lowerProduct(unit: Unit, lowering: Extract<Lowering<unknown>, { kind: "kernel" }>): void {
     const [product, ...members] = unit.nodes as [Node, ...Node[]];
+    const reshaped = members.find((node) => node.primitive.lowering.kind === "view") ?? null;
     const { added, bias } =
-      lowering.epilogue === "bias and chain" ? this.findBias(product, members) : { added: null, bias: null };
-    const chain = added === null ? members : members.filter((node) => node !== added);
+      lowering.epilogue === "bias and chain"
+        ? this.findBias(product, members, reshaped !== null)
+        : { added: null, bias: null };
+    const chain = members.filter((node) => node !== added && node !== reshaped);
     if (sizeOf(product.shape) === 0) {
       for (const node of members) if (this.outside.has(node)) this.allocate(node);
       return;
     }
     const fused = chain.length > 0;
     const operands = fused ? this.chainInputs(chain, unit.nodes) : null;
-    this.lowerKernel(product, lowering, { bias, chain: fused }, unit.nodes);
+    const named = unit.nodes.filter((node) => node !== reshaped);
+    this.lowerKernel(product, lowering, { bias, chain: fused }, named);
     const value = this.valueOf(product);
     if (added !== null) this.values.set(added, value);
     if (operands === null) return;
-    operands.set(added ?? product, value);
+    if (reshaped === null) operands.set(added ?? product, value);
+    else operands.set(reshaped, { ...value, ...wholeView(reshaped.shape) });
     const targets = new Map(chain.filter((node) => this.outside.has(node)).map((node) => [node, this.allocate(node)]));
     const { words, inPlace } = encodeChain(chain, operands, targets, unit.apart);
     const reads = [...operands.values()];
@@ -397,8 +402,15 @@ class Lowerer {
     this.reuse(inPlace.filter(({ input }) => input.buffer === value.buffer));
   }
 
-  /** The addition of a row vector to the product, if that is the only thing done with the product itself. */
-  private findBias(product: Node, members: readonly Node[]): { added: Node | null; bias: PlanOperand | null } {
+  /**
+   * The addition of a row vector to the product, if that is the only thing done with the product itself.
+   * @param copies whether the row is copied where its elements are not adjacent
+   */
+  private findBias(
+    product: Node,
+    members: readonly Node[],
+    copies: boolean,
+  ): { added: Node | null; bias: PlanOperand | null } {
     const none = { added: null, bias: null };
     const readers = members.filter((node) => node.inputs.includes(product));
     const [added] = readers;
@@ -406,7 +418,8 @@ class Lowerer {
       return none;
     const other = added.inputs[0] === product ? added.inputs[1] : added.inputs[0];
     if (other === undefined || other === product || members.includes(other)) return none;
-    const operand = this.valueOf(other);
+    const value = this.valueOf(other);
+    const operand = copies ? this.contiguous(value, other) : value;
     const { strides } = expandView(operand, product.shape);
     const last = product.shape.length - 1;
     const row = strides.every((s, d) => product.shape[d] === 1 || s === (d === last ? 1 : 0));

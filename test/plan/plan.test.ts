@@ -4,6 +4,7 @@ import { nodeOf, type Tensor } from "../../src/graph/tensor.js";
 import { MicroOp, Opcode } from "../../src/isa.js";
 import { relu } from "../../src/ops/activation.js";
 import { cat } from "../../src/ops/join.js";
+import { linear } from "../../src/ops/matmul.js";
 import type { Buffer } from "../../src/plan/buffer.js";
 import { operationsOf } from "../../src/plan/chain.js";
 import { encode } from "../../src/plan/encode.js";
@@ -125,6 +126,23 @@ describe("fusion", () => {
     expect(gemm?.flags).not.toBe(0);
     // The bias went into the product: the chain has the activation left.
     expect(chain?.nodes.map((node) => node.primitive.name)).toEqual(["maximum"]);
+  });
+
+  it("makes what follows a layer on rows of any number of dimensions its epilogue", () => {
+    const x = matrix(6, 4).reshape([2, 3, 4]);
+    const weight = matrix(4, 4);
+    const bias = tensor([1, 2, 3, 4]);
+    const strided = matrix(4, 2).select(1, 1);
+    for (const b of [bias, null, strided]) {
+      const plan = planOf(linear(x, weight, b).add(x).maximum(tensor(0)));
+      const copies = b === strided ? [Opcode.Copy] : [];
+      expect(opcodes(plan)).toEqual([...copies, Opcode.Gemm, Opcode.Elementwise]);
+      expect(plan.steps.at(-1)?.nodes.map((node) => node.primitive.name)).toEqual(["add", "maximum"]);
+      const product = x.matmul(weight.t());
+      const apart = [...(b === null ? product : product.add(b)).data()];
+      const expected = apart.map((y, i) => Math.max(0, y + (x.data()[i] as number)));
+      expect([...linear(x, weight, b).add(x).maximum(tensor(0)).data()]).toEqual(expected);
+    }
   });
 
   it("computes a ReLU's mask in the backward pass instead of storing it", () => {
