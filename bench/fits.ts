@@ -9,7 +9,7 @@ import { availableBuilds } from "./kernels.js";
 import type { Report, Row } from "./report.js";
 import { gpt } from "./training-graphs.js";
 
-const [LAYERS, WIDTH, CONTEXT, BATCH] = [12, 256, 256, 62];
+const [LAYERS, WIDTH, CONTEXT, BATCH] = [12, 256, 256, 124];
 const VOCABULARY = 256;
 const BUDGET = 2 ** 30;
 const STEPS = 3;
