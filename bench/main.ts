@@ -8,7 +8,7 @@
  */
 import { writeFileSync } from "node:fs";
 import { cpus } from "node:os";
-import { parseArgs } from "node:util";
+import { Argument, Command } from "commander";
 import { chains } from "./chains.js";
 import { conv } from "./conv.js";
 import { fits } from "./fits.js";
@@ -50,36 +50,27 @@ const SUITES: Readonly<Record<string, Suite>> = {
 /** What runs when no suite is named: what the kernels do. */
 const DEFAULT = ["matmul", "conv", "kernels"];
 
-const HELP = `Usage: npm run bench -- [suites] [--json FILE]
-
-Suites (matmul, conv and kernels where none is named; all for every one):
+const program = new Command("npm run bench --")
+  .description("Runs benchmarks and prints their tables.")
+  .addArgument(new Argument("[suites...]").choices([...Object.keys(SUITES), "all"]).default(DEFAULT))
+  .option("--json <file>", "writes all numbers to a file")
+  .showHelpAfterError("(add --help for the suites)")
+  .addHelpText(
+    "after",
+    `
+Suites:
 ${Object.entries(SUITES)
   .map(([name, { about }]) => `  ${name.padEnd(12)}${about}`)
   .join("\n")}
 
 Rates are medians over rounds. Candidates run in turns with what they are compared with: the ceilings are what this machine
 does at most with multiply-adds in registers alone, and streaming through memory, on the same build. Builds: strict, and
-relaxed where the engine has it. bench:peers compares with other systems.
-
-  --json FILE  writes all numbers to a file
-  --help       prints this
-`;
-
-const { values, positionals } = parseArgs({
-  options: { json: { type: "string" }, help: { type: "boolean" } },
-  allowPositionals: true,
-});
-if (values.help) {
-  console.log(HELP);
-  process.exit(0);
-}
-const asked = positionals.length > 0 ? positionals : DEFAULT;
+relaxed where the engine has it. bench:peers compares with other systems.`,
+  )
+  .parse();
+const asked = program.processedArgs[0] as readonly string[];
 const names = asked.includes("all") ? Object.keys(SUITES) : asked;
-const unknown = names.filter((name) => !(name in SUITES));
-if (unknown.length > 0) {
-  console.error(`No benchmark is called ${unknown.join(", ")}; there are: ${Object.keys(SUITES).join(", ")}, all.`);
-  process.exit(2);
-}
+const { json } = program.opts<{ json?: string }>();
 
 const machine = { node: process.version, v8: process.versions.v8, cpu: cpus()[0]?.model ?? "unknown" };
 console.log(`Node ${machine.node}, V8 ${machine.v8}, ${machine.cpu}\n`);
@@ -93,4 +84,4 @@ for (const name of names) {
     process.exitCode = 1;
   }
 }
-if (values.json !== undefined) writeFileSync(values.json, `${JSON.stringify({ machine, reports }, null, 2)}\n`);
+if (json !== undefined) writeFileSync(json, `${JSON.stringify({ machine, reports }, null, 2)}\n`);

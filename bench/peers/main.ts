@@ -1,49 +1,37 @@
 /** Compares lanegrad with its peers: the same work from the same numbers, in turns, one thread each. `--help` says how. */
 import { writeFileSync } from "node:fs";
 import { cpus } from "node:os";
-import { parseArgs } from "node:util";
+import { Command, Option } from "commander";
+import { wholeNumber } from "../../src/cli/arguments.js";
 import { availableBuilds } from "../kernels.js";
 import { type Comparison, compare, markdown, summary } from "./compare.js";
 import { install, startSystems } from "./system.js";
 import { WORKLOADS } from "./workloads.js";
 
-const HELP = `Usage: npm run bench:peers -- [options]
+interface Options {
+  readonly only?: readonly string[];
+  readonly rounds: number;
+  readonly build: string;
+  readonly json?: string;
+}
 
+const options = new Command("npm run bench:peers --")
+  .addOption(new Option("--only <names...>", "workloads").choices(Object.keys(WORKLOADS)))
+  .option("--rounds <number>", "rounds", wholeNumber(1), 9)
+  .addOption(new Option("--build <build>", "lanegrad's").choices(availableBuilds()).default("strict"))
+  .option("--json <file>", "writes all numbers to a file")
+  .showHelpAfterError("(add --help for the options)")
+  .addHelpText(
+    "after",
+    `
 Runs the same work from the same numbers on lanegrad, TensorFlow.js, jax-js and PyTorch, in turns, one thread each, and
 prints medians, half the interquartile range, the fastest round, and how many times as long as lanegrad each takes. The
 first losses, or elements of results, must agree to 1e-4: otherwise it ends with status 1. The JavaScript peers are
-installed under bench/peers by npm; PyTorch takes part where python3 finds it.
-
-  --only NAME     a workload; may be repeated: ${Object.keys(WORKLOADS).join(", ")}
-  --rounds N      rounds (9)
-  --build BUILD   lanegrad's build, strict or relaxed (strict)
-  --json FILE     writes all numbers to a file
-  --help          prints this
-`;
-
-const { values: options } = parseArgs({
-  options: {
-    only: { type: "string", multiple: true },
-    rounds: { type: "string", default: "9" },
-    build: { type: "string", default: "strict" },
-    json: { type: "string" },
-    help: { type: "boolean" },
-  },
-});
-if (options.help) {
-  console.log(HELP);
-  process.exit(0);
-}
+installed under bench/peers by npm; PyTorch takes part where python3 finds it.`,
+  )
+  .parse()
+  .opts<Options>();
 const names = options.only ?? Object.keys(WORKLOADS);
-const unknown = names.filter((name) => !(name in WORKLOADS));
-const rounds = Number(options.rounds);
-const builds: readonly string[] = availableBuilds();
-if (unknown.length > 0 || !Number.isInteger(rounds) || rounds < 1 || !builds.includes(options.build)) {
-  console.error(
-    `bench:peers: --only takes ${Object.keys(WORKLOADS).join(", ")}; --rounds takes a whole number from 1 up; --build takes ${builds.join(" or ")} on this engine`,
-  );
-  process.exit(2);
-}
 
 install();
 const systems = startSystems(options.build);
@@ -52,7 +40,7 @@ console.log(`Node ${machine.node}, ${machine.cpu}, lanegrad's ${machine.build} b
 const comparisons: Comparison[] = [];
 let disagreements = 0;
 for (const name of names) {
-  const comparison = await compare(name, systems, rounds);
+  const comparison = await compare(name, systems, options.rounds);
   comparisons.push(comparison);
   disagreements += comparison.disagreements.length;
   console.log(summary(comparison));
