@@ -77,6 +77,11 @@ interface Need {
   readonly joined: readonly number[];
 }
 
+/** Values of one unit that are computed again together, and what that needs. */
+interface Again extends Need {
+  readonly group: readonly number[];
+}
+
 class Walk {
   private readonly values: readonly Value[];
   private readonly resident: Uint8Array;
@@ -208,7 +213,7 @@ class Walk {
     const { inputs, outputs } = work;
     const { reads, joined } = this.need([work], []);
     this.lock(reads);
-    const failed = this.fetchAll(reads);
+    const failed = this.fetch(reads);
     if (failed !== null) return failed;
     for (const v of inputs) this.advance(v);
     // An output may be written over an input that dies here.
@@ -269,32 +274,44 @@ class Walk {
     return this.choices.joinOften === true || (this.value(v).uses.at(-1) as number) <= this.time;
   }
 
-  /** Makes values resident that are locked. */
-  private fetchAll(values: readonly number[]): DeadEnd | null {
-    for (const v of values) {
-      if (this.resident[v] === 1) continue;
-      const { unit, clone } = this.value(v);
-      // Without a limit nothing speaks against what else of the unit waits for the same product.
-      const shares = (x: number): boolean =>
-        this.limit === Number.POSITIVE_INFINITY &&
-        this.isWanted(x) &&
-        this.value(x).clone.some((node) => node.primitive.lowering.kind === "kernel" && clone.includes(node));
-      const { outputs } = this.model.work[unit] as Work;
-      const failed = this.fetch(outputs.filter((x) => this.resident[x] === 0 && (values.includes(x) || shares(x))));
+  /** Makes values resident that are locked. What has to be computed again for that may be as deep as the graph. */
+  private fetch(values: readonly number[]): DeadEnd | null {
+    const stack: Again[] = [];
+    for (;;) {
+      const top = stack.at(-1);
+      const reads = top?.reads ?? values;
+      const missing = reads.find((v) => this.resident[v] === 0);
+      if (missing !== undefined) {
+        stack.push(this.prepare(missing, reads));
+        continue;
+      }
+      if (top === undefined) return null;
+      stack.pop();
+      const failed = this.compute(top);
       if (failed !== null) return failed;
     }
-    return null;
   }
 
-  /** Computes values of one unit again. */
-  private fetch(group: readonly number[]): DeadEnd | null {
+  /** Locks what computing a value again reads, together with others of its unit among `values`. */
+  private prepare(v: number, values: readonly number[]): Again {
+    const { unit, clone } = this.value(v);
+    // Without a limit nothing speaks against what else of the unit waits for the same product.
+    const shares = (x: number): boolean =>
+      this.limit === Number.POSITIVE_INFINITY &&
+      this.isWanted(x) &&
+      this.value(x).clone.some((node) => node.primitive.lowering.kind === "kernel" && clone.includes(node));
+    const { outputs } = this.model.work[unit] as Work;
+    const group = outputs.filter((x) => this.resident[x] === 0 && (values.includes(x) || shares(x)));
     const { reads, joined } = this.need(
-      group.map((v) => this.value(v)),
+      group.map((x) => this.value(x)),
       group,
     );
     this.lock(reads);
-    const failed = this.fetchAll(reads);
-    if (failed !== null) return failed;
+    return { group, reads, joined };
+  }
+
+  /** Computes values of one unit again, of inputs that are in memory. */
+  private compute({ group, reads, joined }: Again): DeadEnd | null {
     const takenOver = new Set<number>();
     let bytes = 0;
     for (const v of group) {
@@ -311,7 +328,7 @@ class Walk {
     }
     const room = this.makeRoom(bytes, []);
     if (!Array.isArray(room)) return room;
-    this.charge([...joined]);
+    this.charge(joined);
     for (const v of group) this.cost += this.costOf(v, this.value(v).cost);
     for (const v of group) this.hold(v);
     for (const v of takenOver) this.giveUp(v);

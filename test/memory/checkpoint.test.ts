@@ -191,6 +191,30 @@ describe.each(BUILDS)("on the %s build", (build) => {
   });
 });
 
+it("holds thousands of values in a row, each of which is computed again from the one before", async () => {
+  await start("strict");
+  const LAYERS = 1500;
+  const run = (call: Call): { outcome: unknown; again: number } => {
+    manualSeed(9);
+    const x = parameter(8, 8);
+    const step = compile(() => {
+      const loss = call((x) => {
+        let h = x;
+        for (let i = 0; i < LAYERS; i++) h = h.sum(0, true).tanh();
+        return h;
+      }, x).sum();
+      x.grad = null;
+      loss.backward();
+      return loss;
+    });
+    return { outcome: [step().item(), x.grad?.toArray()], again: step.memory().recomputed.length };
+  };
+  const [expected, checked] = [run(plainly), run(checkpointed)];
+  expect(checked.outcome).toEqual(expected.outcome);
+  expect(expected.again).toBe(0);
+  expect(checked.again).toBeGreaterThan(LAYERS);
+});
+
 /** Layers of norm, product, GELU and product, beside a shortcut; what each adds is named. */
 function makeStep(options: CompileOptions = {}, call: Call = plainly) {
   manualSeed(8);
