@@ -1,5 +1,5 @@
 /** What attention and its gradient share: operands, weights of blocks of queries, and products with packed panels. */
-import { AttentionBlock } from "../src/attention-workspace";
+import { AttentionBlock } from "../src/workspace/attention";
 import { AttentionField } from "../src/isa";
 import { packPanels, panelWidth } from "./gemm-block";
 import { panel } from "./gemm-kernel";

@@ -1,5 +1,5 @@
 /** The gradients of attention, from its inputs alone. */
-import { AttentionBlock } from "../src/attention-workspace";
+import { AttentionBlock } from "../src/workspace/attention";
 import { AttentionField } from "../src/isa";
 import {
   blank,

@@ -6,7 +6,7 @@
  * rows of scores stay in L2 however many keys there are, so that the softmax needs no rescaling and the gradient can
  * compute it again without anything saved. Memory is linear in the numbers of queries and keys.
  */
-import { AttentionBlock } from "../src/attention-workspace";
+import { AttentionBlock } from "../src/workspace/attention";
 import { AttentionField } from "../src/isa";
 import {
   copyBlock,

@@ -1,5 +1,5 @@
 /** Where the sums of a block of channels start: at a bias, or at 0. */
-import { ConvBlock } from "../src/conv-workspace";
+import { ConvBlock } from "../src/workspace/conv";
 
 /** A row of `ConvBlock.Seed` equal floats for each of `rows` channels: from `bias` on, or zeros if that is 0. */
 export function fillSeeds(rows: i32, bias: usize, to: usize): void {

@@ -10,7 +10,7 @@
  * Where the image is computed, a tap meets only every stride-th element of it: the elements form stride³ phases, each
  * of which is a convolution with stride 1 of the taps that meet it. Otherwise there is one phase.
  */
-import { readsBefore, readsBehind } from "../src/conv-workspace";
+import { readsBefore, readsBehind } from "../src/workspace/conv";
 import { ConvField, ConvMode } from "../src/isa";
 import { copyRun } from "./copy";
 import { clear } from "./gemm-pack";

@@ -3,7 +3,7 @@
  * one sum in rising order of (batch, position); but where windows are read where they lie (`readsWhereItLies`), with
  * lines of at least 4 neighbours, it is four such sums that are added in the end (see `sumProducts`).
  */
-import { ConvBlock, readsWhereItLies } from "../src/conv-workspace";
+import { ConvBlock, readsWhereItLies } from "../src/workspace/conv";
 import { ConvField } from "../src/isa";
 import { sumProducts } from "./conv-direct";
 import {

@@ -11,7 +11,7 @@
  * Threads take channels of single planes and need nothing from one another: each gathers for itself. An epilogue runs
  * on a thread's channels of a plane as soon as they are finished.
  */
-import { ConvBlock, readsWhereItLies } from "../src/conv-workspace";
+import { ConvBlock, readsWhereItLies } from "../src/workspace/conv";
 import { ConvField, ConvMode, Flag } from "../src/isa";
 import { LINES, sumNine } from "./conv-depthwise";
 import { fillVectors, sumNeighbours } from "./conv-direct";

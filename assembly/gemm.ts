@@ -12,7 +12,7 @@
  * other elements, nor the number of threads. No product is skipped: 0·∞ gives NaN. Nothing is read outside A, B, bias
  * (exactly their elements) and nothing is written outside C and the thread's own workspace. C overlaps no input.
  */
-import { GemmBlock, gemmColumns, gemmTransposes, gemmWorkspaceBytes } from "../src/gemm-workspace";
+import { GemmBlock, gemmColumns, gemmTransposes, gemmWorkspaceBytes } from "../src/workspace/gemm";
 import { Flag, GemmField } from "../src/isa";
 import { elementwiseRange } from "./elementwise";
 import { evenDepth, lastPanel, multiplyBlock, packPanels, unitsOf } from "./gemm-block";

@@ -15,7 +15,7 @@
  * tiles of all of the block's lines one after the other. Four tiles of a line at a time; the last four reach back over
  * those before them and do the same again, so lines have at least 4 tiles.
  */
-import { winogradLine } from "../src/winograd-workspace";
+import { winogradLine } from "../src/workspace/winograd";
 import { evens, firstInTurns, lastInTurns, odds } from "./lanes";
 
 /** Address of the line `y` of a plane, or where zeros are if the plane has no such line. */

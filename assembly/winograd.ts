@@ -14,9 +14,9 @@
  *
  * Threads take blocks of the output or image, or rows of the weight; a weight is transformed by an instruction before.
  */
-import { ConvBlock } from "../src/conv-workspace";
+import { ConvBlock } from "../src/workspace/conv";
 import { ConvField, ConvMode, Flag } from "../src/isa";
-import { Winograd, winogradLine, winogradMatrix, winogradWeight } from "../src/winograd-workspace";
+import { Winograd, winogradLine, winogradMatrix, winogradWeight } from "../src/workspace/winograd";
 import { fillSeeds } from "./conv-seeds";
 import { planeSize, readsBeforeOf, sourceSize, wholeVectors } from "./conv-source";
 import { elementwiseRange } from "./elementwise";

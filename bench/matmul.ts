@@ -1,6 +1,7 @@
 /** Products of matrices, square ones and those of training steps, as a share of what the machine can do. */
-import { gemmWorkspaceBytes } from "../src/gemm-workspace.js";
+
 import { Opcode } from "../src/isa.js";
+import { gemmWorkspaceBytes } from "../src/workspace/gemm.js";
 import { availableBuilds, instruction, Kernels } from "./kernels.js";
 import { type Candidate, interleave, type Measured, median, medianRatio } from "./measure.js";
 import type { Report, Row } from "./report.js";

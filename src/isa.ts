@@ -248,7 +248,7 @@ export const enum ConvField {
   /** Before the image; what follows it is as wide as the output needs. */
   Padding = 24,
   Dilation = 27,
-  /** Winograd modes that compute a tensor: tile lines of a block (see `winograd-workspace.ts`). */
+  /** Winograd modes that compute a tensor: tile lines of a block (see `workspace/winograd.ts`). */
   Lines = 30,
   Length = 31,
 }

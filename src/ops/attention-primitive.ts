@@ -1,10 +1,11 @@
 /** Attention of heads as one kernel, which never holds all weights, and its gradients as another. */
-import { attentionWorkspaceBytes } from "../attention-workspace.js";
+
 import type { KernelContext, Operand, Primitive, RefArray, Vjp } from "../graph/primitive.js";
 import { type Shape, sameShape, sizeOf } from "../graph/shape.js";
 import { apply, type Tensor } from "../graph/tensor.js";
 import { permuteView } from "../graph/view.js";
 import { Flag, Opcode } from "../isa.js";
+import { attentionWorkspaceBytes } from "../workspace/attention.js";
 import { add, mul, sub, where } from "./arithmetic.js";
 import { batchAsItems } from "./batching.js";
 import { lowerTriangle } from "./helpers.js";

@@ -1,15 +1,16 @@
 /** How convolutions become instructions: which algorithm computes a product of image, weight and output, and with what. */
-import { convWeightWorkspaceBytes, convWorkspaceBytes, readsBefore, readsBehind } from "../conv-workspace.js";
+
 import type { KernelContext, Operand } from "../graph/primitive.js";
 import { type Shape, sizeOf } from "../graph/shape.js";
 import { ConvMode, Flag, Opcode } from "../isa.js";
+import { convWeightWorkspaceBytes, convWorkspaceBytes, readsBefore, readsBehind } from "../workspace/conv.js";
 import {
   Winograd,
   winogradLines,
   winogradWeight,
   winogradWeightWorkspaceBytes,
   winogradWorkspaceBytes,
-} from "../winograd-workspace.js";
+} from "../workspace/winograd.js";
 
 /** How image, weight and output meet: output o and tap t at `o · stride − padding + t · dilation` of the image. */
 export interface ConvGeometry {

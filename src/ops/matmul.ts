@@ -1,12 +1,12 @@
 /** Matrix products. */
 
-import { gemmWorkspaceBytes } from "../gemm-workspace.js";
 import { DTypeError, ShapeError } from "../graph/errors.js";
 import type { Primitive, RefArray } from "../graph/primitive.js";
 import { broadcastShapes, formatShape, type Shape, sizeOf } from "../graph/shape.js";
 import { apply, nodeOf, Tensor } from "../graph/tensor.js";
 import { collapse, expandView, type Layout, permuteView, readView, wholeView } from "../graph/view.js";
 import { Flag, Opcode } from "../isa.js";
+import { gemmWorkspaceBytes } from "../workspace/gemm.js";
 import { add, mul } from "./arithmetic.js";
 import { type OperatorTable, perInput } from "./define.js";
 import { expand, reshape } from "./movement.js";

@@ -8,7 +8,7 @@ import { aligned, type Buffer, programBytes } from "./buffer.js";
 import { originalOf } from "./copy.js";
 import { peakOf } from "./place.js";
 import { forwardOf, type Plan, type State, stateBytes } from "./plan.js";
-import { flopsOf } from "./recompute-model.js";
+import { flopsOf } from "./recompute/model.js";
 
 /** What a compiled step needs, in bytes, known before anything runs. */
 export interface MemoryReport {

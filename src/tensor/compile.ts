@@ -17,7 +17,7 @@ import { topological } from "../graph/walk.js";
 import { originalOf } from "../plan/copy.js";
 import { type MemoryReport, memoryReport, statesBytes } from "../plan/memory.js";
 import { compilePlan, type Plan, type Request } from "../plan/plan.js";
-import { recompute } from "../plan/recompute-plan.js";
+import { recompute } from "../plan/recompute/pass.js";
 import { explainMemory, memoryMap } from "../plan/report.js";
 import { type MeasuredMemory, PeakMeter } from "../runtime/peak.js";
 import { type Bound, Program, Resident, type Runtime } from "../runtime/runtime.js";

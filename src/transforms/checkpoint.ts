@@ -15,7 +15,7 @@ import {
   Tensor,
 } from "../graph/tensor.js";
 import { setCheckpointing } from "../plan/plan.js";
-import { recompute } from "../plan/recompute-plan.js";
+import { recompute } from "../plan/recompute/pass.js";
 
 /** The tensors in arrays and plain objects, at any depth; whatever else is in them is passed over. */
 function tensorsIn(value: unknown): Tensor[] {

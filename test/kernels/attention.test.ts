@@ -1,7 +1,7 @@
 /** Attention and its gradients against float64: sizes around blocks and panels, strides, causality, threads, memory. */
 import { describe, expect, it } from "vitest";
-import { AttentionBlock, attentionWorkspaceBytes } from "../../src/attention-workspace.js";
 import { Layout, Opcode } from "../../src/isa.js";
+import { AttentionBlock, attentionWorkspaceBytes } from "../../src/workspace/attention.js";
 import { expectShares } from "./shares.js";
 import { BUILDS, type Build, instantiate, instruction, type Machine } from "./support.js";
 import { random } from "./views.js";

@@ -1,8 +1,8 @@
 /** Convolution against its contract: every element one sum, in a fixed order, of all that meets it. */
 import { describe, expect, test } from "vitest";
-import { readsWhereItLies } from "../../src/conv-workspace.js";
 import { ConvMode, Flag, InputKind, MicroOp, Opcode } from "../../src/isa.js";
 import { type ConvTarget, gatherWorkspaceBytes } from "../../src/ops/convolution-lowering.js";
+import { readsWhereItLies } from "../../src/workspace/conv.js";
 import { expectShares, lastFloats } from "./shares.js";
 import { BUILDS, type Build, elementwise, instantiate, instruction, type Machine, type Placed } from "./support.js";
 

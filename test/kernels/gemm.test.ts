@@ -1,7 +1,7 @@
 /** Gemm against its contract: each element summed in rising k from its seed, whatever the layout, the batch, the threads. */
 import { describe, expect, test } from "vitest";
-import { gemmWorkspaceBytes } from "../../src/gemm-workspace.js";
 import { Flag, InputKind, MicroOp, Opcode } from "../../src/isa.js";
+import { gemmWorkspaceBytes } from "../../src/workspace/gemm.js";
 import { BUILDS, type Build, instantiate, instruction } from "./support.js";
 
 /** Strides in elements. */

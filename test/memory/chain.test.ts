@@ -1,6 +1,6 @@
 /** Recomputation on chains: as few forward steps as can be, by the program that is really run. */
 import { describe, expect, it } from "vitest";
-import { type ChainStep, type Stage, solveChain } from "../../src/plan/recompute-chain.js";
+import { type ChainStep, type Stage, solveChain } from "../../src/plan/recompute/chain.js";
 
 function must(holds: boolean, what: string): void {
   if (!holds) throw new Error(what);

@@ -4,8 +4,7 @@ import { nodeOf, type Tensor } from "../../src/graph/tensor.js";
 import { softmax } from "../../src/ops/softmax.js";
 import { search } from "../../src/plan/place-search.js";
 import { compilePlan } from "../../src/plan/plan.js";
-import type { Route } from "../../src/plan/recompute.js";
-import { fitBudget } from "../../src/plan/recompute-budget.js";
+import { fitBudget } from "../../src/plan/recompute/budget.js";
 import {
   type Host,
   type Model,
@@ -13,8 +12,9 @@ import {
   type UnitModel,
   type Value,
   type Work,
-} from "../../src/plan/recompute-model.js";
-import { rebuild } from "../../src/plan/recompute-rebuild.js";
+} from "../../src/plan/recompute/model.js";
+import { rebuild } from "../../src/plan/recompute/rebuild.js";
+import type { Route } from "../../src/plan/recompute/walk.js";
 import { tensor } from "../../src/tensor/creation.js";
 import { start } from "../support/builds.js";
 

@@ -1,10 +1,10 @@
 /** From a route through a schedule to units: copies of what is computed again, where it is. */
-import type { Node } from "../graph/tensor.js";
-import { isLeaf } from "../graph/walk.js";
-import { copyOf } from "./copy.js";
-import type { Unit } from "./fuse.js";
-import type { Route } from "./recompute.js";
-import { inputsFirst, type UnitModel, type Value } from "./recompute-model.js";
+import type { Node } from "../../graph/tensor.js";
+import { isLeaf } from "../../graph/walk.js";
+import { copyOf } from "../copy.js";
+import type { Unit } from "../fuse.js";
+import { inputsFirst, type UnitModel, type Value } from "./model.js";
+import type { Route } from "./walk.js";
 
 /** A schedule in which some values are computed again, and what stands for a node of the old one at its end. */
 export interface Rebuilt {

@@ -6,10 +6,10 @@
  * gradient and the update are one unit, both come after that, and what the gradient is computed from has to wait beside
  * the new cotangent. Apart, the gradient waits instead, which mostly is smaller, at the price of writing and reading it.
  */
-import { sizeOf } from "../graph/shape.js";
-import type { Node } from "../graph/tensor.js";
-import { isLeaf } from "../graph/walk.js";
-import type { Unit } from "./fuse.js";
+import { sizeOf } from "../../graph/shape.js";
+import type { Node } from "../../graph/tensor.js";
+import { isLeaf } from "../../graph/walk.js";
+import type { Unit } from "../fuse.js";
 
 /**
  * Takes gradients and updates apart.

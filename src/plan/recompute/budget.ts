@@ -6,10 +6,10 @@
  * by a clock, so a plan is the same on every machine.
  */
 
-import { type Choices, isRoute, type Route, route, SCORES } from "./recompute.js";
-import { cheapest } from "./recompute-exact.js";
-import type { Model } from "./recompute-model.js";
-import { chainOf } from "./recompute-stages.js";
+import { cheapest } from "./exact.js";
+import type { Model } from "./model.js";
+import { chainOf } from "./stages.js";
+import { type Choices, isRoute, type Route, route, SCORES } from "./walk.js";
 
 /** A route and the bytes of temporaries that its program takes, placed. */
 export interface Fitted<P> {

@@ -2,13 +2,13 @@
  * What recomputation decides on: the values that wait in memory between the units of a schedule, what each would cost
  * to compute again, and from what.
  */
-import { sameShape, sizeOf } from "../graph/shape.js";
-import type { Node } from "../graph/tensor.js";
-import { isLeaf } from "../graph/walk.js";
-import { type Buffer, paddedBytes } from "./buffer.js";
-import { fitsChain, MULTIPLY_ADD, operationsOf } from "./chain.js";
-import type { Unit } from "./fuse.js";
-import type { Lowered } from "./lower.js";
+import { sameShape, sizeOf } from "../../graph/shape.js";
+import type { Node } from "../../graph/tensor.js";
+import { isLeaf } from "../../graph/walk.js";
+import { type Buffer, paddedBytes } from "../buffer.js";
+import { fitsChain, MULTIPLY_ADD, operationsOf } from "../chain.js";
+import type { Unit } from "../fuse.js";
+import type { Lowered } from "../lower.js";
 
 /** What reads values: a unit, or the nodes that compute a value again. */
 export interface Host {

@@ -6,8 +6,8 @@
  * that only another chain waits for is computed within that one and never reaches memory; and of the values that a
  * chain leaves for later, those that memory has no room for are computed when they are needed.
  */
-import type { Host, Model, Value, Work } from "./recompute-model.js";
-import type { Spare } from "./recompute-stages.js";
+import type { Host, Model, Value, Work } from "./model.js";
+import type { Spare } from "./stages.js";
 
 /** One thing that the program does: a unit of the schedule, or values of one unit computed again together. */
 export type Action =

@@ -2,8 +2,8 @@
  * Chains in programs: cuts the forward pass where a single value crosses, asks the dynamic program for chains which
  * results to keep, and tells a walk what may go.
  */
-import { type Stage, solveChain } from "./recompute-chain.js";
-import type { Model, Value } from "./recompute-model.js";
+import { type Stage, solveChain } from "./chain.js";
+import type { Model, Value } from "./model.js";
 
 /** Whether a value that is not needed before `needed` is to be given up before others, if memory is short at `time`. */
 export type Spare = (value: number, time: number, needed: number) => boolean;

@@ -5,8 +5,9 @@
  * is gone and waited for has to be computed again at least once, and what that takes if it is gone as well. So a path
  * costs more only as it gives something up, and states where the wrong values went are left behind early.
  */
-import type { Action, Route } from "./recompute.js";
-import type { Host, Model, Value, Work } from "./recompute-model.js";
+
+import type { Host, Model, Value, Work } from "./model.js";
+import type { Action, Route } from "./walk.js";
 
 /** Values of a program that is small: sets of them are bits of one number. */
 const MAX_VALUES = 30;

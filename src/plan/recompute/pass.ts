@@ -1,19 +1,19 @@
 /** Recomputation as a pass over a schedule: what checkpoints, a policy and a budget ask for, together. */
-import { ArenaError } from "../graph/errors.js";
-import { namesOf } from "../graph/names.js";
-import type { RecomputePolicy } from "../graph/policy.js";
-import type { Origin } from "../graph/sites.js";
-import { isWithin, type Node } from "../graph/tensor.js";
-import { isLeaf, topological } from "../graph/walk.js";
-import { aligned } from "./buffer.js";
-import type { Unit } from "./fuse.js";
-import type { Targets } from "./lower.js";
-import type { LaidOut, LayOut, Scheduled } from "./plan.js";
-import { isRoute, type Route, route, SCORES, type Score } from "./recompute.js";
-import { fitBudget } from "./recompute-budget.js";
-import { modelOf, type UnitModel, type Value } from "./recompute-model.js";
-import { rebuild } from "./recompute-rebuild.js";
+import { ArenaError } from "../../graph/errors.js";
+import { namesOf } from "../../graph/names.js";
+import type { RecomputePolicy } from "../../graph/policy.js";
+import type { Origin } from "../../graph/sites.js";
+import { isWithin, type Node } from "../../graph/tensor.js";
+import { isLeaf, topological } from "../../graph/walk.js";
+import { aligned } from "../buffer.js";
+import type { Unit } from "../fuse.js";
+import type { Targets } from "../lower.js";
+import type { LaidOut, LayOut, Scheduled } from "../plan.js";
+import { fitBudget } from "./budget.js";
+import { modelOf, type UnitModel, type Value } from "./model.js";
+import { rebuild } from "./rebuild.js";
 import { splitUpdates } from "./split.js";
+import { isRoute, type Route, route, SCORES, type Score } from "./walk.js";
 
 /** What a program may compute again. */
 export interface Wanted {
