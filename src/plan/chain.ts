@@ -41,6 +41,8 @@ function microOpOf(node: Node): MicroOp {
  * operands take that place. The operand at `mate` may change places with it.
  */
 interface MicroOpFusion {
+  /** The inner result is not rounded on the relaxed build: the only kind that changes bits. */
+  readonly contracts?: true;
   readonly outer: MicroOp;
   readonly place: number;
   readonly mate?: number;
@@ -48,9 +50,9 @@ interface MicroOpFusion {
   readonly fused: MicroOp;
 }
 
-/** The only fusion that changes bits, on the relaxed build: a product is not rounded before it is added to something. */
+/** The only one that contracts: a product is not rounded before it is added to something. */
 export const MULTIPLY_ADD: readonly MicroOpFusion[] = [
-  { outer: MicroOp.Add, place: 0, mate: 1, inner: MicroOp.Mul, fused: MicroOp.MulAdd },
+  { outer: MicroOp.Add, place: 0, mate: 1, inner: MicroOp.Mul, fused: MicroOp.MulAdd, contracts: true },
 ];
 
 const FUSIONS: readonly MicroOpFusion[] = [
@@ -64,29 +66,35 @@ const FUSIONS: readonly MicroOpFusion[] = [
   { outer: MicroOp.Div, place: 1, inner: MicroOp.RootMulAdd, fused: MicroOp.DivRoot },
 ];
 
+/** Some nodes. */
+export type Nodes = Pick<ReadonlySet<Node>, "has">;
+const NONE: Nodes = new Set();
+
 /**
  * The micro-operations of a chain, in order. One whose result a single other one reads becomes a part of that, where
  * there is a micro-operation for both: it then reads its operands where the other stood.
- * @param alone nodes whose results are to be had, or rounded, on their own
+ * @param alone nodes whose results are to be had
+ * @param apart products that are rounded before they are added to something, besides those
  * @param fusions those that may be made
  */
 export function operationsOf(
   nodes: readonly Node[],
   alone: Nodes,
+  apart: Nodes = NONE,
   fusions: readonly MicroOpFusion[] = FUSIONS,
 ): Operation[] {
   const uses = new Map<Node, number>();
   for (const node of nodes) for (const x of node.inputs) uses.set(x, (uses.get(x) ?? 0) + 1);
   const operations = new Map<Node, Operation>();
   /** The operation that gives an operand, if nothing else wants its result. */
-  const source = (x: Node): Operation | undefined =>
-    uses.get(x) === 1 && !alone.has(x) ? operations.get(x) : undefined;
+  const source = (x: Node, contracts?: true): Operation | undefined =>
+    uses.get(x) === 1 && !alone.has(x) && !(contracts && apart.has(x)) ? operations.get(x) : undefined;
   for (const node of nodes) {
     let op = microOpOf(node);
     let operands = node.inputs;
-    for (const { outer, place, mate = place, inner, fused } of fusions) {
+    for (const { outer, place, mate = place, inner, fused, contracts } of fusions) {
       if (op !== outer) continue;
-      const at = [place, mate].find((k) => source(operands[k] as Node)?.op === inner);
+      const at = [place, mate].find((k) => source(operands[k] as Node, contracts)?.op === inner);
       if (at === undefined) continue;
       const part = operations.get(operands[at] as Node) as Operation;
       operations.delete(part.node);
@@ -119,9 +127,6 @@ function withAdamSteps(operations: Operation[]): Operation[] {
   return operations;
 }
 
-/** Some nodes. */
-export type Nodes = Pick<ReadonlySet<Node>, "has">;
-
 /** Gives every value a slot: inputs, then outputs, then as few registers as their lifetimes allow. */
 function assignSlots(
   operations: readonly Operation[],
@@ -148,11 +153,6 @@ function assignSlots(
   return { slots, registers, lastUse };
 }
 
-/** The nodes that are among some or among others. */
-export function either(some: Nodes, others: Nodes): Nodes {
-  return { has: (node) => some.has(node) || others.has(node) };
-}
-
 function inputsOf(operations: readonly Operation[], nodes: readonly Node[]): Node[] {
   const own = new Set(nodes);
   return [...new Set(operations.flatMap(({ operands }) => operands))].filter((x) => !own.has(x));
@@ -171,7 +171,7 @@ export function fitsChain(
   apart: Nodes,
 ): boolean {
   const { shape } = nodes[0] as Node;
-  const operations = operationsOf(nodes, either(stored, apart));
+  const operations = operationsOf(nodes, stored, apart);
   const inputNodes = inputsOf(operations, nodes);
   const strided = inputNodes.filter((node) => {
     const operand = values.get(node);
@@ -192,11 +192,11 @@ export function encodeChain(
   nodes: readonly Node[],
   values: ReadonlyMap<Node, PlanOperand>,
   targets: ReadonlyMap<Node, PlanOperand>,
-  apart: Nodes = new Set(),
+  apart: Nodes = NONE,
 ): Chain {
   const { shape } = nodes[0] as Node;
   const outputs = [...targets.keys()];
-  const operations = operationsOf(nodes, either(targets, apart));
+  const operations = operationsOf(nodes, targets, apart);
   const inputNodes = inputsOf(operations, nodes);
   const records = new Set(operations.filter(({ op }) => op === MicroOp.RandomBits).flatMap(({ operands }) => operands));
   const inputs = inputNodes.map((node) => describeInput(values.get(node) as PlanOperand, shape, records.has(node)));

@@ -6,7 +6,7 @@ import { collapse, expandView, isContiguous, type Layout as View, wholeView } fr
 import { isLeaf } from "../graph/walk.js";
 import { Flag, Layout, Opcode } from "../isa.js";
 import type { Buffer, PlanOperand, Region, Step } from "./buffer.js";
-import { either, encodeChain, operationsOf } from "./chain.js";
+import { encodeChain, operationsOf } from "./chain.js";
 import { originalOf } from "./copy.js";
 import type { Unit } from "./fuse.js";
 
@@ -141,8 +141,7 @@ class Lowerer {
     // A product reads its operands again and again while the chain behind it writes.
     if (unit.head?.inputs.some((x) => slotOf.get(x) === slot)) return false;
     const chain = unit.nodes.filter((member) => member.primitive.lowering.kind === "elementwise");
-    const alone = unit.apart === undefined ? this.outside : either(this.outside, unit.apart);
-    const operations = operationsOf(chain, alone);
+    const operations = operationsOf(chain, this.outside, unit.apart);
     const written = operations.findIndex((operation) => operation.node === node);
     return operations.every(({ operands }, i) =>
       operands.every((x) => slotOf.get(x) !== slot || (isLeaf(x) && i <= written && sameShape(x.shape, node.shape))),

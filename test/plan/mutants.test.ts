@@ -3,7 +3,7 @@ import { beforeAll, describe, expect, it } from "vitest";
 import type { TypedArray } from "../../src/graph/dtype.js";
 import type { Tensor } from "../../src/graph/tensor.js";
 import { topological } from "../../src/graph/walk.js";
-import { Layout } from "../../src/isa.js";
+import { Layout, MicroOp, Opcode } from "../../src/isa.js";
 import { Parameter } from "../../src/nn/module.js";
 import { gelu } from "../../src/ops/activation.js";
 import { embedding } from "../../src/ops/indexing.js";
@@ -13,6 +13,7 @@ import { linear } from "../../src/ops/matmul.js";
 import { layerNorm } from "../../src/ops/norm.js";
 import { dropout, manualSeed, randn } from "../../src/ops/random.js";
 import { Adam } from "../../src/optim/adam.js";
+import { chainOf } from "../../src/plan/access.js";
 import type { Buffer, Step } from "../../src/plan/buffer.js";
 import { paddedBytes } from "../../src/plan/buffer.js";
 import { encode } from "../../src/plan/encode.js";
@@ -200,6 +201,43 @@ describe("a broken plan", () => {
       tried++;
     });
     expect(tried).toBeGreaterThan(10);
+  });
+
+  it("has a step of Adam whose parts are not those that its loop takes: whichever", () => {
+    const { plan } = subject;
+    let found = 0;
+    for (const step of plan.steps.filter(({ opcode }) => opcode === Opcode.Elementwise)) {
+      const { operations } = chainOf(step);
+      // They are the last words, two for each; the bytes of the first are the operation, where it writes, and two operands.
+      const start = step.words.length - 2 * operations.length;
+      const exchanged = ([word, more]: readonly number[]): readonly number[] => {
+        const [w, rest] = [word as number, more as number];
+        return [(w & 0xffff) | ((w & 0xff0000) << 8) | ((w >>> 8) & 0xff0000), rest];
+      };
+      operations.forEach(({ op }, i) => {
+        if (op !== MicroOp.AdamStep) return;
+        const at = start + 2 * i;
+        const part = (k: number): readonly number[] => step.words.slice(at + 2 * k, at + 2 * k + 2) as number[];
+        const [average, square, last] = [part(0), part(1), part(2)];
+        const broken: Record<string, readonly (readonly number[])[]> = {
+          "subtracts the gradient from its average": [exchanged(average), square, last],
+          "divides the average's square by the average": [average, square, exchanged(last)],
+          "divides before the square is known": [average, last, square],
+          "averages the square first": [square, average, last],
+          "lacks the square": [average, average, last],
+        };
+        for (const [what, parts] of Object.entries(broken)) {
+          const words = step.words.toSpliced(at, 6, ...parts.flat());
+          const steps = plan.steps.map((each) => (each === step ? { ...step, words } : each));
+          expect(() => replay({ ...plan, steps, code: encode(steps) }), what).toThrow(
+            /step of Adam|no node of it|still reads/,
+          );
+        }
+        found++;
+      });
+    }
+    // One of each parameter.
+    expect(found).toBe(4);
   });
 
   it("computes something again from other values than the first time", () => {

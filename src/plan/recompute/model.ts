@@ -140,7 +140,7 @@ function roundedApart(units: readonly Unit[], stored: readonly (readonly Node[])
   units.forEach(({ nodes }, i) => {
     const products = nodes.filter((node) => isElementwise(node) && node.primitive.name === "mul");
     if (products.length === 0) return;
-    const operations = operationsOf(nodes.filter(isElementwise), new Set(stored[i]), MULTIPLY_ADD);
+    const operations = operationsOf(nodes.filter(isElementwise), new Set(stored[i]), undefined, MULTIPLY_ADD);
     const alone = new Set(operations.map(({ node }) => node));
     for (const product of products) if (alone.has(product)) apart.add(product);
   });
