@@ -129,7 +129,7 @@ export function search(extents: Extents, bound: number, enough = bound, work = C
     let current = placement;
     let [least, leastOrder] = [placement.total, order.slice()];
     for (let turn = 1; turn <= turns / CLIMBS && best.total > enough; turn++) {
-      const share = 2 ** -(turn % 6);
+      const share = 2 ** -(turn % 5);
       order.forEach((i, k) => {
         const above = (current.offsets[i] as number) + (bytes[i] as number) > bound;
         position[i] = above ? k * (1 - share * random()) : k;
