@@ -4,7 +4,8 @@
  * Contract: that of `gemm-kernel.ts`. Where A's columns are adjacent, it is read as whole vectors of its elements, none
  * past the last.
  */
-import { highHalves, interleaveHigh, interleaveLow, lowHalves, mulAdd } from "./simd";
+import { highHalves, interleaveHigh, interleaveLow, lowHalves } from "./lanes";
+import { mulAdd } from "./simd";
 
 /** Four rows by 4 columns at a time. */
 function fourRows4(

@@ -6,7 +6,8 @@
  * vector even for a single element, so that the relaxed build rounds all alike). Strides are in bytes. Operands, seeds
  * and C are read and written exactly; a seed may be what C is.
  */
-import { highHalves, interleaveHigh, interleaveLow, lowHalves, mulAdd } from "./simd";
+import { highHalves, interleaveHigh, interleaveLow, lowHalves } from "./lanes";
+import { mulAdd } from "./simd";
 
 /** Columns swept at a time: the part of a row of C that stays in L1 while rows of B are added to it. */
 const SWEPT_COLUMNS = 2048;

@@ -1,5 +1,5 @@
 /** Packing: copies a strided matrix into rows of adjacent elements, the form in which Gemm's inner loops read fastest. */
-import { highHalves, interleaveHigh, interleaveLow, lowHalves } from "./simd";
+import { highHalves, interleaveHigh, interleaveLow, lowHalves } from "./lanes";
 
 /** Element by element, for what the vector loops leave over: column by column, as that is mostly very few of them. */
 function copyElements(

@@ -4,14 +4,14 @@
  * Four windows at a time, two vectors of each of two lines. The last four windows of a line reach back over those
  * before them and write the same values again; lines of fewer than four windows are not for these loops.
  */
-import { evens, firstInTurns, lastInTurns, odds } from "./lanes";
+import { evens, interleaveHigh, interleaveLow, odds } from "./lanes";
 
 /** a0 b0 a1 b1 to `at`, and a2 b2 a3 b3 behind them. */
 // @ts-ignore: decorator
 @inline
 function storeInTurns(at: usize, a: v128, b: v128): void {
-  v128.store(at, firstInTurns(a, b));
-  v128.store(at, lastInTurns(a, b), 16);
+  v128.store(at, interleaveLow(a, b));
+  v128.store(at, interleaveHigh(a, b), 16);
 }
 
 /** Lanes where `x` takes the place of `best`: it is larger, or the first NaN. */

@@ -16,7 +16,7 @@
  * those before them and do the same again, so lines have at least 4 tiles.
  */
 import { winogradLine } from "../src/workspace/winograd";
-import { evens, firstInTurns, lastInTurns, odds } from "./lanes";
+import { evens, interleaveHigh, interleaveLow, odds } from "./lanes";
 
 /** Address of the line `y` of a plane, or where zeros are if the plane has no such line. */
 // @ts-ignore: decorator
@@ -167,8 +167,8 @@ function lower(b: v128, c: v128, d: v128): v128 {
 // @ts-ignore: decorator
 @inline
 function storeLine(at: usize, even: v128, odd: v128, lacks: bool): void {
-  const a = firstInTurns(even, odd);
-  const b = lastInTurns(even, odd);
+  const a = interleaveLow(even, odd);
+  const b = interleaveHigh(even, odd);
   v128.store(at, a);
   if (lacks) {
     v128.store(at, i8x16.shuffle(a, b, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27), 12);
