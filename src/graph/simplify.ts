@@ -73,7 +73,7 @@ export function simplify(roots: readonly Node[]): Node[] {
         rebuilt(node, inputs));
     const key = keyOf(candidate);
     const equal = key === null ? undefined : known.get(key);
-    if (candidate !== node && candidate !== equal && !isLeaf(candidate)) inheritRegion(candidate, node);
+    if (candidate !== node && candidate !== equal && !isLeaf(candidate)) inherit(candidate, node);
     // A value that a checkpoint returns is kept, also where an equal one was made within.
     if (equal !== undefined && node.region !== node.holder) equal.holder = node.holder;
     if (equal !== undefined && node.region !== null) equal.holder = around(equal.holder, node.region);
@@ -92,7 +92,9 @@ function around(a: Region | null, b: Region): Region | null {
   return null;
 }
 
-function inheritRegion(copy: Node, node: Node): void {
+/** Gives what stands for a node the node's place: in the order of tracing, in checkpoints, and in the user's code. */
+function inherit(copy: Node, node: Node): void {
+  copy.id = node.id;
   copy.region = node.region;
   copy.holder = node.holder;
   mode.sites?.inherit(copy, node);

@@ -56,8 +56,8 @@ let nextId = 0;
 
 /** A value of the graph: an operator, its inputs and what is known of the result. */
 export class Node implements Aval {
-  /** Rises with creation, so an input's id is below those of its users. */
-  readonly id = nextId++;
+  /** Rises with creation, so an input's id is below those of its users. What replaces a node in a graph takes its id. */
+  id = nextId++;
   /** Whether a gradient can reach this node. */
   requiresGrad = false;
   /** The tensor whose `.grad` receives this node's gradient: its own if it is a leaf, or one that retains it. */

@@ -98,7 +98,8 @@ class Fusion {
       if (isElementwise(node)) this.joinInputs(node);
     }
     for (const group of new Set([...this.groupOf].reverse())) this.sink(group);
-    for (const node of this.order) this.attachEpilogue(node);
+    // The last first: of two products that are added, it is the later one that need not wait for the other.
+    for (const node of [...this.order].reverse()) this.attachEpilogue(node);
     return this.schedule();
   }
 

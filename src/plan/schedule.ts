@@ -1,9 +1,11 @@
 /**
  * Scheduling: an order of the units in which few values wait.
  *
- * The backward pass is walked update by update, the shallowest first: a weight's gradient is computed as soon as the
- * cotangent that it needs is there, the weight is updated in its place, and what only they read is free again. Then
- * every unit that frees more than it leaves moves forward to where it can run.
+ * Two orders are tried, and the one with the lower peak is taken. In one, the backward pass is walked update by update,
+ * the shallowest first: a weight's gradient is computed as soon as the cotangent that it needs is there, the weight is
+ * updated in its place, and what only they read is free again. The other is the order in which the function was traced:
+ * where gradients of several passes add up, each pass ends before the next begins. In both, every unit that frees more
+ * than it leaves moves forward to where it can run.
  */
 import { sizeOf } from "../graph/shape.js";
 import type { Node } from "../graph/tensor.js";
@@ -96,12 +98,24 @@ export function schedule(
     }
   }
   const shallowFirst = (a: number, b: number): number => (depth[a] as number) - (depth[b] as number);
-  const order = walk(before, [
-    ...results.map((node) => unitOf.get(node) as number),
-    ...updates.map(({ node }) => unitOf.get(node) as number).sort(shallowFirst),
-  ]);
+  const traced = units.map(({ nodes }) => Math.max(...nodes.map(({ id }) => id)));
+  const roots = [
+    [
+      ...results.map((node) => unitOf.get(node) as number),
+      ...updates.map(({ node }) => unitOf.get(node) as number).sort(shallowFirst),
+    ],
+    [...units.keys()].sort((a, b) => (traced[a] as number) - (traced[b] as number)),
+  ];
   const inPlace = new Set(updates.map(({ node }) => node));
-  return new Hoist(units, before, inPlace).run(order).map((unit) => units[unit] as Unit);
+  const runs = roots.map((from) => new Hoist(units, before, inPlace).run(walk(before, from)));
+  const [walked, asTraced] = runs as [Run, Run];
+  return (walked.peak <= asTraced.peak ? walked : asTraced).order.map((unit) => units[unit] as Unit);
+}
+
+/** An order of units, and the most elements alive in it. */
+interface Run {
+  readonly order: readonly number[];
+  readonly peak: number;
 }
 
 /** Moves units that free more than they leave to the first place where they can run. */
@@ -114,6 +128,8 @@ class Hoist {
   private readonly users: number[][];
   private readonly done: Uint8Array;
   private readonly order: number[] = [];
+  private live = 0;
+  private peak = 0;
 
   constructor(
     private readonly units: readonly Unit[],
@@ -145,9 +161,9 @@ class Hoist {
     for (const [value, { length }] of this.readers) this.unread.set(value, length);
   }
 
-  run(order: readonly number[]): readonly number[] {
+  run(order: readonly number[]): Run {
     for (const unit of order) if (this.done[unit] === 0) this.emit(unit);
-    return this.order;
+    return { order: this.order, peak: this.peak };
   }
 
   /** Emits a unit, and what it enables that leaves less than it frees. */
@@ -159,6 +175,9 @@ class Hoist {
       this.order.push(next);
       for (const user of this.users[next] as number[]) (this.waitsFor[user] as number)--;
       const values = this.reads[next] as Node[];
+      this.live += this.leaves(next);
+      this.peak = Math.max(this.peak, this.live);
+      this.live -= this.frees(next);
       for (const value of values) this.unread.set(value, (this.unread.get(value) as number) - 1);
       const near = [...values, ...(this.units[next] as Unit).nodes].flatMap((value) => this.readers.get(value) ?? []);
       for (const other of near) if (this.pays(other)) stack.push(other);
@@ -167,15 +186,25 @@ class Hoist {
 
   /** Whether a unit can run, and frees more than it leaves. */
   private pays(unit: number): boolean {
-    if (this.done[unit] === 1 || this.waitsFor[unit] !== 0) return false;
-    let gain = 0;
+    return this.done[unit] === 0 && this.waitsFor[unit] === 0 && this.frees(unit) > this.leaves(unit);
+  }
+
+  /** Elements of the values that only `unit` has yet to read. */
+  private frees(unit: number): number {
+    let sum = 0;
     for (const value of this.reads[unit] as Node[]) {
-      if (this.unread.get(value) === 1 && !isLeaf(value)) gain += sizeOf(value.shape);
+      if (this.unread.get(value) === 1 && !isLeaf(value)) sum += sizeOf(value.shape);
     }
+    return sum;
+  }
+
+  /** Elements of the values that `unit` computes for others to read, other than new states. */
+  private leaves(unit: number): number {
+    let sum = 0;
     for (const node of (this.units[unit] as Unit).nodes) {
-      if (this.unread.has(node) && !this.inPlace.has(node)) gain -= sizeOf(node.shape);
+      if (this.unread.has(node) && !isLeaf(node) && !this.inPlace.has(node)) sum += sizeOf(node.shape);
     }
-    return gain > 0;
+    return sum;
   }
 }
 

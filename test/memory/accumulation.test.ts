@@ -105,4 +105,28 @@ describe.each(BUILDS)("gradient accumulation on the %s build", (build) => {
     expect(backendInfo().arenaBytes - before).toBeLessThan(gradientBytes);
     expect(model.parameters().every(({ grad }) => grad === null)).toBe(true);
   });
+
+  it("lets micro-batches unrolled in one compiled function take turns: a further one costs its inputs and no more", () => {
+    const peak = (parts: number): number => {
+      const { model, optimizer } = makeModel();
+      const rows = 16 * WIDTH; // so that what a pass keeps outweighs the gradients
+      const step = compile((x: Tensor, y: Tensor) => {
+        optimizer.zeroGrad();
+        for (let i = 0; i < parts; i++) {
+          const loss = crossEntropy(model.forward(x.narrow(0, i * rows, rows)), y.narrow(0, i * rows, rows));
+          loss.div(parts).backward();
+        }
+        optimizer.step();
+        optimizer.zeroGrad();
+      });
+      const x = randn([parts * rows, WIDTH]);
+      const y = tensor(new Int32Array(parts * rows));
+      const { temporaryBytes } = step.memory(x, y);
+      const inputBytes = 4 * (x.numel + y.numel);
+      step(x, y);
+      return temporaryBytes - inputBytes;
+    };
+    const one = peak(1);
+    for (const parts of [2, 4, 16]) expect(peak(parts)).toBeLessThan(1.1 * one);
+  });
 });
