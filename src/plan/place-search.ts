@@ -1,22 +1,12 @@
 /**
- * The search behind placement: lay out extents of memory by several greedy orders, then climb from the best one by
- * changing the order where it hurts.
+ * The search behind placement: lay out extents of memory by several greedy orders; where they are few, try everything;
+ * then climb from the best order by changing it where it hurts.
  *
  * The search is bounded by work and not by a clock, so a plan is the same on every machine.
  */
 
-/** Pieces of memory and when they are alive, `first` to `last`, both included. */
-export interface Extents {
-  readonly bytes: Float64Array;
-  readonly first: Float64Array;
-  readonly last: Float64Array;
-}
-
-/** Where each extent begins, and where the last one ends. */
-export interface Placement {
-  readonly offsets: Float64Array;
-  readonly total: number;
-}
+import type { Extents, Placement } from "./extents.js";
+import { placeExactly } from "./place-exact.js";
 
 /** Comparisons of two extents that climbing may cost: some tens of milliseconds. */
 export const CLIMBING_WORK = 2e8;
@@ -107,6 +97,7 @@ function generator(): () => number {
 export function search(extents: Extents, bound: number, enough = bound, work = CLIMBING_WORK): Placement {
   const { bytes } = extents;
   const layer = new Layer(extents);
+  const content = Math.max(bound, enough);
   let best: Placement = { offsets: new Float64Array(0), total: Number.POSITIVE_INFINITY };
   const starts: { readonly order: Int32Array; readonly placement: Placement }[] = [];
   for (const order of greedyOrders(extents)) {
@@ -114,8 +105,10 @@ export function search(extents: Extents, bound: number, enough = bound, work = C
     const placement = { offsets: offsets.slice(), total };
     starts.push({ order, placement });
     if (total < best.total) best = placement;
-    if (total <= enough) return best;
+    if (total <= content) return best;
   }
+  const exact = enough < bound ? null : placeExactly(extents, enough);
+  if (exact !== null) return exact;
   // What stands above the bound was laid too late: it moves forward in the order, by a random share of its way to the
   // front, now a long and now a short one, and all is laid again (squeaky wheel optimization: Joslin and Clements 1999).
   const position = new Float64Array(bytes.length);
@@ -128,7 +121,7 @@ export function search(extents: Extents, bound: number, enough = bound, work = C
     const random = generator();
     let current = placement;
     let [least, leastOrder] = [placement.total, order.slice()];
-    for (let turn = 1; turn <= turns / CLIMBS && best.total > enough; turn++) {
+    for (let turn = 1; turn <= turns / CLIMBS && best.total > content; turn++) {
       const share = 2 ** -(turn % 5);
       order.forEach((i, k) => {
         const above = (current.offsets[i] as number) + (bytes[i] as number) > bound;

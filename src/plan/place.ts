@@ -1,7 +1,8 @@
 /** Placement: offsets for temporaries, so that buffers that are never alive together share memory. */
 import { ArenaError } from "../graph/errors.js";
 import { type Buffer, paddedBytes } from "./buffer.js";
-import { CLIMBING_WORK, type Extents, search } from "./place-search.js";
+import type { Extents } from "./extents.js";
+import { CLIMBING_WORK, search } from "./place-search.js";
 
 /** A run of buffers that share their memory one after the other, each taking over from the one before. */
 interface Block {
@@ -50,7 +51,7 @@ export function place(buffers: readonly Buffer[], enough?: number): number {
   const bound = liveBytes(buffers);
   const extents = extentsOf(blocks);
   const { offsets, total } =
-    enough === undefined ? search(extents, bound) : search(extents, bound, Math.max(bound, enough), CLIMBING_WORK / 20);
+    enough === undefined ? search(extents, bound) : search(extents, bound, enough, CLIMBING_WORK / 20);
   blocks.forEach((block, i) => {
     for (const buffer of block.buffers) buffer.offset = offsets[i] as number;
   });

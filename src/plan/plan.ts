@@ -74,6 +74,8 @@ export interface Scheduled {
   readonly originals: ReadonlyMap<Node, Node>;
   /** All nodes that are computed again. */
   readonly copies: ReadonlySet<Node>;
+  /** Bytes that temporaries and program were made to fit into. */
+  readonly enough?: number;
 }
 
 /**
@@ -238,8 +240,12 @@ export function compilePlan(request: Request): Plan {
   const plain = schedule(fuse(topological(roots), new Set(roots)), { results, updates }, request.stateLeaves);
   const asItIs: Scheduled = { units: plain, targets: { results, updates }, originals: new Map(), copies: new Set() };
   const pass = request.recompute ?? forCheckpoints;
-  const { units, targets, originals, copies } = pass === null ? asItIs : pass(plain, asItIs.targets, layOut, forward);
-  const { lowered, temporaries, temporaryBytes } = layOut(units, targets);
+  const scheduled = pass === null ? asItIs : pass(plain, asItIs.targets, layOut, forward);
+  const { units, targets, originals, copies, enough = Number.POSITIVE_INFINITY } = scheduled;
+  const fewest = layOut(units, targets);
+  // What was placed by trying everything may come out larger where so few bytes are asked for that trying ends early.
+  const isWithin = fewest.temporaryBytes + fewest.programBytes <= enough;
+  const { lowered, temporaries, temporaryBytes } = isWithin ? fewest : layOut(units, targets, enough);
   if (checking) verifyGraph("recomputation", targetNodes(targets), wanted);
   debug(1, () => {
     const nodes = units.reduce((sum, unit) => sum + unit.nodes.length, 0);

@@ -5,19 +5,21 @@ import { Layout } from "../../src/isa.js";
 import { relu } from "../../src/ops/activation.js";
 import { linear } from "../../src/ops/matmul.js";
 import { randn } from "../../src/ops/random.js";
-import { type Extents, search } from "../../src/plan/place-search.js";
+import type { Extents } from "../../src/plan/extents.js";
+import { placeExactly } from "../../src/plan/place-exact.js";
+import { search } from "../../src/plan/place-search.js";
 import { compile } from "../../src/tensor/compile.js";
 import { runtime } from "../../src/tensor/session.js";
 import { start } from "../support/builds.js";
 
-/** Extents whose sizes and lifetimes follow from a linear congruential generator. */
-function extentsOf(count: number, seed: number): Extents {
+/** Extents whose sizes and lifetimes, of up to `steps` and 20 steps, follow from a linear congruential generator. */
+function extentsOf(count: number, seed: number, steps = 60): Extents {
   let state = seed;
   const next = (below: number): number => {
     state = (Math.imul(state, 1103515245) + 12345) >>> 0;
     return Math.floor((state / 2 ** 32) * below);
   };
-  const first = Float64Array.from({ length: count }, () => next(60));
+  const first = Float64Array.from({ length: count }, () => next(steps));
   return {
     bytes: Float64Array.from({ length: count }, () => 16 * (1 + next(40))),
     first,
@@ -31,6 +33,30 @@ function boundOf({ bytes, first, last }: Extents): number {
     bytes.reduce((sum, size, i) => ((first[i] as number) <= t && (last[i] as number) >= t ? sum + size : sum), 0),
   );
   return Math.max(...at);
+}
+
+/** The fewest bytes of all orders in which extents can be laid, each as low as those before let it lie. */
+function fewestOf({ bytes, first, last }: Extents): number {
+  const count = bytes.length;
+  const offsets = new Float64Array(count);
+  const lay = (laid: readonly number[], total: number): number => {
+    if (laid.length === count) return total;
+    let fewest = Number.POSITIVE_INFINITY;
+    for (let i = 0; i < count; i++) {
+      if (laid.includes(i)) continue;
+      const beside = laid.filter(
+        (j) => (first[i] as number) <= (last[j] as number) && (first[j] as number) <= (last[i] as number),
+      );
+      const end = (j: number): number => (offsets[j] as number) + (bytes[j] as number);
+      const size = bytes[i] as number;
+      const fits = (at: number): boolean => beside.every((j) => at + size <= (offsets[j] as number) || at >= end(j));
+      const offset = Math.min(...[0, ...beside.map(end)].filter(fits));
+      offsets[i] = offset;
+      fewest = Math.min(fewest, lay([...laid, i], Math.max(total, offset + size)));
+    }
+    return fewest;
+  };
+  return lay([], 0);
 }
 
 describe("the search for a placement", () => {
@@ -54,6 +80,16 @@ describe("the search for a placement", () => {
           expect(apart).toBe(true);
         }
       }
+    }
+  });
+
+  it("fits few extents into the fewest bytes that any order of laying them comes down to", () => {
+    for (let seed = 1; seed <= 40; seed++) {
+      const extents = extentsOf(7, seed, 12);
+      const fewest = fewestOf(extents);
+      expect(search(extents, boundOf(extents), fewest).total).toBeLessThanOrEqual(fewest);
+      expect(placeExactly(extents, fewest)?.total).toBe(fewest);
+      expect(placeExactly(extents, fewest - 16)).toBeNull();
     }
   });
 

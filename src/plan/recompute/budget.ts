@@ -28,8 +28,17 @@ export interface Least {
 const MAX_MOVES = 8;
 /** Stretches over which the local search tries to keep a value after all. */
 const MAX_TRIES = 24;
-/** Limits, the budget and some below it, within which the cheapest route is looked for whose program fits, placed. */
-const EXACT_LIMITS = 4;
+/**
+ * Shares of the budget within which the cheapest route is looked for whose program fits, placed; and of how many ways to
+ * each state, where the first cannot be placed.
+ */
+const EXACT_TRIES: readonly (readonly [share: number, ways: number])[] = [
+  [1, 8],
+  [31 / 32, 8],
+  [30 / 32, 8],
+  [29 / 32, 8],
+  [1, 64],
+];
 /** Halvings of the interval in which the least limit lies. */
 const HALVINGS = 10;
 /** How near to the least limit so far another way must come to be followed: placed, it may take less all the same. */
@@ -75,12 +84,13 @@ export function fitBudget<P>(
     }
     return fits;
   };
-  for (let i = 0; i < EXACT_LIMITS; i++) {
+  for (const [share, ways] of EXACT_TRIES) {
     let placed = { bytes: 0 } as Fitted<P>["placed"];
-    const optimum = cheapest(model, budget * (1 - i / 32), dropAfter, (route) => {
+    const accepts = (route: Route): boolean => {
       placed = place(route);
       return placed.bytes <= budget;
-    });
+    };
+    const optimum = cheapest(model, share * budget, dropAfter, accepts, ways);
     if (optimum !== null) return { route: optimum, placed };
   }
   const ways = portfolio(dropAfter);

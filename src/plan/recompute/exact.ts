@@ -11,8 +11,9 @@ import type { Action, Route } from "./walk.js";
 
 /** Values of a program that is small: sets of them are bits of one number. */
 const MAX_VALUES = 30;
-/** States that are looked at, and ways to the end. */
+/** States that are looked at: for one way to each, and for each of several; and ways to the end. */
 const MAX_STATES = 20000;
+const STATES_A_WAY = 2500;
 const MAX_ROUTES = 40;
 /** Of the values that a unit can leave for later, so many are chosen from. */
 const MAX_CHOICES = 4;
@@ -31,6 +32,8 @@ interface State {
   readonly from: State | null;
   /** What was done last; null if that was giving something up. */
   readonly action: Action | null;
+  /** Names all that was done but for giving up, which is no part of a route. */
+  readonly history: number;
 }
 
 /** States by rising least cost, and of those the ones that have come furthest. */
@@ -93,12 +96,15 @@ class Search {
   /** By unit: what is given up after it in any case. */
   private readonly dropped: number[];
   private readonly best = new Map<string, number>();
+  private readonly histories = new Map<string, Set<number>>();
   private readonly queue = new Queue();
 
   constructor(
     private readonly model: Model,
     private readonly limit: number,
     dropAfter: ReadonlyMap<number, number>,
+    private readonly ways: number,
+    private readonly most: number,
   ) {
     const { values, work } = model;
     this.values = values;
@@ -115,13 +121,23 @@ class Search {
   }
 
   run(accepts: (route: Route) => boolean): Route | null {
-    this.queue.push({ unit: 0, there: 0, left: 0, cost: 0, least: 0, peakBytes: 0, from: null, action: null });
+    this.queue.push({
+      unit: 0,
+      there: 0,
+      left: 0,
+      cost: 0,
+      least: 0,
+      peakBytes: 0,
+      from: null,
+      action: null,
+      history: 0,
+    });
     const refused = new Set<string>();
-    for (let states = 0; states < MAX_STATES; states++) {
+    for (let states = 0; states < this.most; states++) {
       const state = this.queue.pop();
       if (state === undefined) return null;
       if (state.unit < this.model.work.length) {
-        if (state.cost <= (this.best.get(keyOf(state)) ?? 0)) this.expand(state);
+        if (this.isNew(state)) this.expand(state);
         continue;
       }
       const route = routeTo(state);
@@ -131,6 +147,16 @@ class Search {
       if (refused.add(key).size === MAX_ROUTES) return null;
     }
     return null;
+  }
+
+  /** Whether a state is among the cheapest, and was not reached in the same way before. */
+  private isNew(state: State): boolean {
+    const key = keyOf(state);
+    if (this.ways === 1) return state.cost <= (this.best.get(key) ?? 0);
+    const histories = this.histories.get(key) ?? new Set();
+    if (histories.size === this.ways || histories.has(state.history)) return false;
+    this.histories.set(key, histories.add(state.history));
+    return true;
   }
 
   private value(v: number): Value {
@@ -174,9 +200,10 @@ class Search {
       least += this.costOf(v, Math.min(this.value(v).cost, this.joinedCost(v)), left);
     }
     const peakBytes = Math.max(from.peakBytes, alive);
-    const state = { unit, there: held, left, cost, least, peakBytes, from, action };
+    const history = action === null ? from.history : historyOf(from.history, action);
+    const state = { unit, there: held, left, cost, least, peakBytes, from, action, history };
     // Of the ways to the end more than one is wanted: some can be placed and others not.
-    if (unit < this.model.work.length) {
+    if (this.ways === 1 && unit < this.model.work.length) {
       const key = keyOf(state);
       if (cost >= (this.best.get(key) ?? Number.POSITIVE_INFINITY)) return;
       this.best.set(key, cost);
@@ -296,6 +323,12 @@ function subsets(values: readonly number[]): readonly (readonly number[])[] {
   return Array.from({ length: count }, (_, set) => values.filter((_, i) => (set >> i) & 1));
 }
 
+/** Adds an action to the name of what was done before it (Fowler, Noll and Vo's hash). */
+function historyOf(before: number, action: Action): number {
+  const done = "again" in action ? [-1, setOf(action.again)] : [action.unit, setOf(action.deferred)];
+  return [...done, setOf(action.joined)].reduce((hash, part) => Math.imul(hash ^ part, 16777619), before);
+}
+
 function keyOf({ unit, there, left }: State): string {
   return `${unit} ${there} ${left}`;
 }
@@ -311,6 +344,7 @@ function routeTo(end: State): Route {
  * @param limit bytes that may be alive at once
  * @param dropAfter values that are given up in any case, and the unit after which
  * @param accepts whether a route will do; if not, the next one is looked for
+ * @param ways so many to each state are told apart where the first route will not do: in another order, it may
  * @returns null where there is none, where the program is not small, or where looking takes too long
  */
 export function cheapest(
@@ -318,7 +352,10 @@ export function cheapest(
   limit: number,
   dropAfter: ReadonlyMap<number, number>,
   accepts: (route: Route) => boolean,
+  ways: number,
 ): Route | null {
   if (model.values.length > MAX_VALUES) return null;
-  return new Search(model, limit, dropAfter).run(accepts);
+  const first = new Search(model, limit, dropAfter, 1, MAX_STATES).run(() => true);
+  if (first === null || accepts(first)) return first;
+  return new Search(model, limit, dropAfter, ways, STATES_A_WAY * ways).run(accepts);
 }
