@@ -48,14 +48,14 @@ function readersOf(leaf: number, readers: readonly (readonly number[])[], isView
   return found;
 }
 
-/** Whether `unit` is computed from `source`; both are numbers in an order in which inputs come first. */
-function isBehind(unit: number, source: number, inputs: readonly (readonly number[])[]): boolean {
+/** Whether `unit` comes after `source`; both numbers, as are those that come before each. Looks at none below `least`. */
+function isBehind(unit: number, source: number, before: readonly (readonly number[])[], least: number): boolean {
   const seen = new Set<number>();
   const stack = [unit];
   for (let at = stack.pop(); at !== undefined; at = stack.pop()) {
     if (at === source) return true;
-    for (const input of inputs[at] as readonly number[]) {
-      if (input >= source && !seen.has(input)) {
+    for (const input of before[at] as readonly number[]) {
+      if (input >= least && !seen.has(input)) {
         seen.add(input);
         stack.push(input);
       }
@@ -89,12 +89,18 @@ export function schedule(
 
   // A state can be overwritten in place once all that reads it has run, and nothing can stop the program any more.
   const before = inputs.map((from) => [...from]);
+  // Numbers rise from inputs to users. Below a unit's number nothing leads to it but by way of the units that a wait for
+  // a higher number was added to, of which this is the first.
+  let firstWaiting = units.length;
   for (const { slot, node } of updates) {
+    if (isLeaf(node)) continue; // copied at the end
     const writer = unitOf.get(node) as number;
     const leaf = leafOf.get(slot);
     const old = leaf === undefined ? [] : readersOf(leaf, readers, isView);
     for (const other of new Set([...old, ...fallible])) {
-      if (other !== writer && !isBehind(other, writer, before)) (before[writer] as number[]).push(other);
+      if (other === writer || isBehind(other, writer, before, Math.min(writer, firstWaiting))) continue;
+      (before[writer] as number[]).push(other);
+      if (other > writer) firstWaiting = Math.min(firstWaiting, writer);
     }
   }
   const shallowFirst = (a: number, b: number): number => (depth[a] as number) - (depth[b] as number);

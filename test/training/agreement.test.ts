@@ -49,6 +49,17 @@ const CASES: Record<string, () => Case> = {
     };
     return { state: [a, b], body };
   },
+  "two states that swap, of which one is read and the other changed after that": () => {
+    const [a, b, total] = [tensor([1, 2]), tensor([3, 4]), tensor([0, 0])];
+    const body = (): undefined => {
+      const before = detach(b);
+      b.copy_(a);
+      a.copy_(before);
+      total.add_(b);
+      a.mul_(2);
+    };
+    return { state: [a, b, total], body };
+  },
   "three states that rotate": () => {
     const [a, b, c] = [tensor([1]), tensor([2]), tensor([3])];
     const body = (): Tensor => {
@@ -282,6 +293,13 @@ const KINDS: readonly ((
   (pool, at, { a, b }, state) => void noGrad(() => at(state, a).add_(at(pool, b))),
   (_, at, { a, b }, state) => void noGrad(() => at(state, a).copy_(at(state, b).t())),
   (pool, at, { a }, state) => pool.push(at(state, a).mul(1)),
+  (_, at, { a, b }, state) => void noGrad(() => at(state, a).mul_((b % 9) / 4 - 1)),
+  (_, at, { a, b }, state) =>
+    noGrad(() => {
+      const before = detach(at(state, a));
+      at(state, a).copy_(at(state, b));
+      at(state, b).copy_(before);
+    }),
   (pool, at, { a, b }, _, variables) =>
     at(variables, a)
       .mul(tanh(at(pool, b)))
