@@ -1,5 +1,6 @@
 /** What the search for a budget finds, beside the best there is: for small graphs, whatever a program can do is tried. */
 import { beforeAll, describe, expect, it } from "vitest";
+import { Bound, operationsOf } from "../../bench/recompute-bound.js";
 import { nodeOf, type Tensor } from "../../src/graph/tensor.js";
 import { softmax } from "../../src/ops/softmax.js";
 import { search } from "../../src/plan/place-search.js";
@@ -232,9 +233,19 @@ function least({ values, work, argumentBytes, fits }: Model, budget: number, mos
   return Math.min(most, ...[...stage.values()].map(({ cost }) => cost));
 }
 
+/** What a graph is to the bound: every unit reads its inputs from memory. */
+function boundOf({ values }: Model): Bound {
+  return new Bound(
+    values.map(({ inputs, bytes, flops, kept }) => {
+      return { inputs, bytes, flops, isView: false, isResult: kept, during: bytes };
+    }),
+  );
+}
+
 /** A program that the planner makes, before anything is computed again. */
 interface Program {
   readonly model: UnitModel;
+  readonly bound: Bound;
   /** The bytes that it takes as it is. */
   readonly bytes: number;
   /** The bytes that a route takes, placed so that `enough` are enough. */
@@ -279,6 +290,7 @@ function programOf(results: readonly Tensor[], use: (program: Program) => void):
       const model = modelOf(units, whole.lowered, argumentBytes);
       use({
         model,
+        bound: new Bound(operationsOf({ ...whole, ...targets, roots: targets.results, steps: whole.lowered.steps })),
         bytes: whole.temporaryBytes,
         place: (route, enough) => {
           const { units, resolve } = rebuild(model, route);
@@ -300,14 +312,20 @@ function found(model: Model, budget: number, place: (route: Route) => number): n
   return fitted.route.cost;
 }
 
-/** How many of some programs are planned at the least cost, and the largest share by which one costs more. */
+/**
+ * How many of some programs are planned at the least cost, and the largest share by which one costs more. The bound on
+ * what any plan must compute again is below the least cost, and above nothing for some.
+ */
 class Tally {
   programs = 0;
   optimal = 0;
   excess = 0;
+  bounded = 0;
 
-  add(best: number, cost: number): void {
+  add(best: number, cost: number, bound: number): void {
     expect(cost).toBeGreaterThanOrEqual(best);
+    expect(best).toBeGreaterThanOrEqual(bound);
+    if (bound > 0) this.bounded++;
     this.programs++;
     if (cost === best) this.optimal++;
     this.excess = Math.max(this.excess, cost / best - 1);
@@ -323,10 +341,11 @@ describe("the search for a budget", () => {
       const { model, budget } = randomProgram(seed);
       const cost = found(model, budget, (route) => placed(model, route, budget));
       const best = least(model, budget, cost);
-      if (best < Number.POSITIVE_INFINITY && best > 0) tally.add(best, cost);
+      if (best < Number.POSITIVE_INFINITY && best > 0) tally.add(best, cost, boundOf(model).leastAgain(budget));
     }
     expect(tally.optimal / tally.programs).toBeGreaterThanOrEqual(0.95);
     expect(tally.excess).toBeLessThanOrEqual(0.05);
+    expect(tally.bounded).toBeGreaterThanOrEqual(tally.programs / 5);
   });
 
   it("finds a program where most that cost as little cannot be placed, or only in one way", () => {
@@ -340,15 +359,16 @@ describe("the search for a budget", () => {
     const tally = new Tally();
     for (let seed = 1; tally.programs < PROGRAMS; seed++) {
       const random = generator(seed);
-      programOf(gradients(random), ({ model, bytes, place }) => {
+      programOf(gradients(random), ({ model, bytes, bound, place }) => {
         const budget = Math.floor((bytes * random(50, 99)) / 100 / 16) * 16;
         const cost = found(model, budget, (route) => place(route, budget));
         // What costs more than what the planner has found need not be looked at.
         const best = least(model, budget, cost);
-        if (best < Number.POSITIVE_INFINITY && best > 0) tally.add(best, cost);
+        if (best < Number.POSITIVE_INFINITY && best > 0) tally.add(best, cost, bound.leastAgain(budget));
       });
     }
     expect(tally.optimal / tally.programs).toBeGreaterThanOrEqual(0.95);
     expect(tally.excess).toBeLessThanOrEqual(0.05);
+    expect(tally.bounded).toBeGreaterThanOrEqual(tally.programs / 5);
   });
 });
