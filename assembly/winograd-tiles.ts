@@ -1,118 +1,21 @@
 /**
- * Winograd's minimal filtering F(2×2, 3×3) for convolutions: the transforms of tiles (Lavin and Gray, "Fast Algorithms
- * for Convolutional Neural Networks", 2016; arXiv:1509.09308). With
- *
- *          ⎡1  0 −1  0⎤        ⎡ 1  0  0⎤          ⎡1  0⎤                          ⎡1  1  1  0⎤
- *     Bᵀ = ⎢0  1  1  0⎥    G = ⎢ ½  ½  ½⎥     G' = ⎢½  ½⎥    Aᵀ = ⎡1  1  1  0⎤  A'ᵀ=⎢0  1 −1  0⎥
- *          ⎢0 −1  1  0⎥        ⎢ ½ −½  ½⎥          ⎢½ −½⎥         ⎣0  1 −1 −1⎦      ⎣0  1  1 −1⎦
- *          ⎣0  1  0 −1⎦        ⎣ 0  0  1⎦          ⎣0  1⎦
- *
- * 2×2 elements of an output are Aᵀ·[(G·w·Gᵀ) ⊙ (Bᵀ·x·B)]·A, of a 3×3 weight w and 4×4 elements x of the image, and so is a
- * 3×3 weight A'ᵀ·[(G'·y·G'ᵀ) ⊙ (Bᵀ·x·B)]·A' of 2×2 elements y of the output: 16 products in the place of 36. Under the
- * sum over channels (or tiles) the product ⊙ becomes 16 products of matrices, one for each "frequency".
+ * Winograd's transforms of tiles, a tile line at a time: which lines of which image a tile line reads or writes. What
+ * happens to them is in `winograd-two.ts` and `winograd-four.ts`, by the size of a tile.
  *
  * Layout of a block: for each frequency a matrix [channel][tile] of `row` bytes a row, matrices `matrix` bytes apart;
  * tiles of all of the block's lines one after the other. Four tiles of a line at a time; the last four reach back over
  * those before them and do the same again, so lines have at least 4 tiles.
  */
 import { winogradLine } from "../src/workspace/winograd";
-import { evens, interleaveHigh, interleaveLow, odds } from "./lanes";
-
-/** Address of the line `y` of a plane, or where zeros are if the plane has no such line. */
-// @ts-ignore: decorator
-@inline
-function lineOr(zeros: usize, plane: usize, y: i32, height: i32, bytes: usize): usize {
-  return y >= 0 && y < height ? plane + bytes * <usize>y : zeros;
-}
-
-/**
- * Bᵀ of the columns of one channel's tiles, to lines of `winogradLine` floats, four for each tile line; what lies left
- * and right of the image is not written.
- */
-function transformColumns(
-  plane: usize,
-  images: usize,
-  height: i32,
-  width: i32,
-  top: i32,
-  left: i32,
-  tilesDown: i32,
-  tilesAcross: i32,
-  first: i32,
-  lines: i32,
-  zeros: usize,
-  to: usize,
-): void {
-  const bytes = (<usize>width) << 2;
-  const read = (<usize>min(width, 2 * tilesAcross + 2 - left)) << 2;
-  const pitch = <usize>winogradLine(<f64>tilesAcross) << 2;
-  let n = first / tilesDown;
-  let tileY = first - n * tilesDown;
-  for (let line = 0; line < lines; line++) {
-    const source = plane + images * <usize>n;
-    const y = 2 * tileY - top;
-    const a = lineOr(zeros, source, y, height, bytes);
-    const b = lineOr(zeros, source, y + 1, height, bytes);
-    const c = lineOr(zeros, source, y + 2, height, bytes);
-    const d = lineOr(zeros, source, y + 3, height, bytes);
-    const at = to + ((<usize>left) << 2);
-    for (let j: usize = 0; j < read; j += 16) {
-      j = min(j, read - 16);
-      const p = v128.load(b + j);
-      const q = v128.load(c + j);
-      const q0 = at + j;
-      const q2 = q0 + pitch + pitch;
-      v128.store(q0, f32x4.sub(v128.load(a + j), q));
-      v128.store(q0 + pitch, f32x4.add(p, q));
-      v128.store(q2, f32x4.sub(q, p));
-      v128.store(q2 + pitch, f32x4.sub(p, v128.load(d + j)));
-    }
-    to += pitch << 2;
-    if (++tileY === tilesDown) {
-      tileY = 0;
-      n++;
-    }
-  }
-}
-
-/** Bᵀ of the rows, from the lines of `transformColumns` to one channel's row of the matrices. */
-function transformRows(tilesAcross: i32, lines: i32, from: usize, to: usize, matrix: usize): void {
-  const pitch = <usize>winogradLine(<f64>tilesAcross) << 2;
-  const bytes = (<usize>tilesAcross) << 2;
-  const matrix2 = matrix << 1;
-  for (let line = 0; line < lines; line++) {
-    let at = to;
-    for (let i = 0; i < 4; i++) {
-      for (let x: usize = 0; x < bytes; x += 16) {
-        x = min(x, bytes - 16);
-        const p = from + (x << 1);
-        let u = v128.load(p);
-        let v = v128.load(p, 16);
-        const a = evens(u, v);
-        const b = odds(u, v);
-        u = v128.load(p, 8);
-        v = v128.load(p, 24);
-        const c = evens(u, v);
-        const d = odds(u, v);
-        const q = at + x;
-        const q2 = q + matrix2;
-        v128.store(q, f32x4.sub(a, c));
-        v128.store(q + matrix, f32x4.add(b, c));
-        v128.store(q2, f32x4.sub(c, b));
-        v128.store(q2 + matrix, f32x4.sub(b, d));
-      }
-      at += matrix2 << 1;
-      from += pitch;
-    }
-    to += bytes;
-  }
-}
+import { backOfFour, columnsOfFour, outputOfFour, rowsOfFour } from "./winograd-four";
+import { backOfTwo, columnsOfTwo, outputOfTwo, rowsOfTwo } from "./winograd-two";
 
 /**
  * Bᵀ·x·B of the tiles of `lines` tile lines from number `first` on, of `channels` channels, to the block at `to`.
  * `columns` has room for the lines of one channel, zeros where those are not written; `zeros` a line of zeros.
  */
 export function transformImage(
+  tile: i32,
   source: usize,
   channels: i32,
   height: i32,
@@ -124,64 +27,57 @@ export function transformImage(
   first: i32,
   lines: i32,
   zeros: usize,
+  halfway: usize,
   columns: usize,
   to: usize,
   row: usize,
   matrix: usize,
 ): void {
   const plane = (<usize>(height * width)) << 2;
+  const images = plane * <usize>channels;
+  const read = (<usize>min(width, tile * tilesAcross + 2 - left)) << 2;
+  const pitch = <usize>winogradLine(<f64>tile, <f64>tilesAcross) << 2;
+  const high = pitch * <usize>(tile + 2);
+  const across = (<usize>tilesAcross) << 2;
   for (let c = 0; c < channels; c++) {
-    transformColumns(
-      source + plane * <usize>c,
-      plane * <usize>channels,
-      height,
-      width,
-      top,
-      left,
-      tilesDown,
-      tilesAcross,
-      first,
-      lines,
-      zeros,
-      columns,
-    );
-    transformRows(tilesAcross, lines, columns, to + row * <usize>c, matrix);
-  }
-}
-
-/** Aᵀ of a column, its first element. */
-// @ts-ignore: decorator
-@inline
-function upper(a: v128, b: v128, c: v128): v128 {
-  return f32x4.add(f32x4.add(a, b), c);
-}
-
-/** Aᵀ of a column, its second element. */
-// @ts-ignore: decorator
-@inline
-function lower(b: v128, c: v128, d: v128): v128 {
-  return f32x4.sub(f32x4.sub(b, c), d);
-}
-
-/** Eight elements of a line, of which an odd line lacks the last. */
-// @ts-ignore: decorator
-@inline
-function storeLine(at: usize, even: v128, odd: v128, lacks: bool): void {
-  const a = interleaveLow(even, odd);
-  const b = interleaveHigh(even, odd);
-  v128.store(at, a);
-  if (lacks) {
-    v128.store(at, i8x16.shuffle(a, b, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27), 12);
-  } else {
-    v128.store(at, b, 16);
+    // All lines down their columns before any along its row: what was just stored, at another alignment, loads slowly.
+    let n = first / tilesDown;
+    let tileY = first - n * tilesDown;
+    let at = columns;
+    for (let line = 0; line < lines; line++) {
+      const from = source + images * <usize>n;
+      const y = tile * tileY - top;
+      const inside = at + ((<usize>left) << 2);
+      if (tile === 2) columnsOfTwo(zeros, from, y, height, width, read, inside, pitch);
+      else columnsOfFour(halfway, zeros, from, y, height, width, read, inside, pitch);
+      at += high;
+      if (++tileY === tilesDown) {
+        tileY = 0;
+        n++;
+      }
+    }
+    at = columns;
+    let q = to;
+    for (let line = 0; line < lines; line++) {
+      if (tile === 2) rowsOfTwo(across, at, pitch, q, matrix);
+      else rowsOfFour(halfway, across, at, pitch, q, matrix);
+      at += high;
+      q += across;
+    }
+    source += plane;
+    to += row;
   }
 }
 
 /**
  * Aᵀ·m·A of the tiles of one channel, whose row of the block is at `from`, to its planes of `height` × `width`, `images`
- * bytes apart, the first image's at `plane`. The last line of an odd height goes to `spare` in part.
+ * bytes apart, the first image's at `plane`. Lines below the plane go to `spare`. Tiles of 4×4 have `bias` added, a
+ * float's address or 0; those of 2×2 have it already.
  */
 export function transformBack(
+  tile: i32,
+  halfway: usize,
+  bias: usize,
   from: usize,
   matrix: usize,
   plane: usize,
@@ -194,47 +90,15 @@ export function transformBack(
   lines: i32,
   spare: usize,
 ): void {
-  const bytes = (<usize>width) << 2;
   const across = (<usize>tilesAcross) << 2;
-  const isOdd = (width & 1) !== 0;
-  const matrix4 = matrix << 2;
+  const bytes = (<usize>width) << 2;
   let n = first / tilesDown;
   let tileY = first - n * tilesDown;
   for (let line = 0; line < lines; line++) {
-    const y0 = plane + images * <usize>n + bytes * <usize>(2 * tileY);
-    const y1 = 2 * tileY + 1 < height ? y0 + bytes : spare;
-    for (let x: usize = 0; x < across; x += 16) {
-      x = min(x, across - 16);
-      const lacks = isOdd && x + 16 === across;
-      let p = from + x;
-      let a = v128.load(p);
-      let b = v128.load(p + matrix4);
-      let c = v128.load(p + (matrix << 3));
-      let d = v128.load(p + matrix4 + (matrix << 3));
-      const u0 = upper(a, b, c);
-      const l0 = lower(b, c, d);
-      p += matrix;
-      a = v128.load(p);
-      b = v128.load(p + matrix4);
-      c = v128.load(p + (matrix << 3));
-      d = v128.load(p + matrix4 + (matrix << 3));
-      const u1 = upper(a, b, c);
-      const l1 = lower(b, c, d);
-      p += matrix;
-      a = v128.load(p);
-      b = v128.load(p + matrix4);
-      c = v128.load(p + (matrix << 3));
-      d = v128.load(p + matrix4 + (matrix << 3));
-      const u2 = upper(a, b, c);
-      const l2 = lower(b, c, d);
-      p += matrix;
-      a = v128.load(p);
-      b = v128.load(p + matrix4);
-      c = v128.load(p + (matrix << 3));
-      d = v128.load(p + matrix4 + (matrix << 3));
-      storeLine(y0 + (x << 1), upper(u0, u1, u2), lower(u1, u2, upper(a, b, c)), lacks);
-      storeLine(y1 + (x << 1), upper(l0, l1, l2), lower(l1, l2, lower(b, c, d)), lacks);
-    }
+    const to = plane + images * <usize>n;
+    const y = tile * tileY;
+    if (tile === 2) backOfTwo(across, from, matrix, to, y, height, width, spare);
+    else backOfFour(halfway, bias, across, from, matrix, to, y, height, width, spare);
     from += across;
     if (++tileY === tilesDown) {
       tileY = 0;
@@ -243,31 +107,13 @@ export function transformBack(
   }
 }
 
-/** Loads eight elements of a line, of which an odd line lacks the last: there is a 0 then. */
-// @ts-ignore: decorator
-@inline
-function loadSecond(at: usize, lacks: bool): v128 {
-  if (!lacks) return v128.load(at, 16);
-  const shift = v128.load(at, 12);
-  return i8x16.shuffle(shift, f32x4.splat(0), 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19);
-}
-
-/** G' of a row, without the halves, as four matrices' elements. */
-// @ts-ignore: decorator
-@inline
-function storeGradient(at: usize, matrix: usize, even: v128, odd: v128): void {
-  const at2 = at + (matrix << 1);
-  v128.store(at, even);
-  v128.store(at + matrix, f32x4.add(even, odd));
-  v128.store(at2, f32x4.sub(even, odd));
-  v128.store(at2 + matrix, odd);
-}
-
 /**
- * G'·y·G'ᵀ, without the halves (see `transformWeightBack`), of the tiles of one channel of the output, whose planes are
+ * G'·y·G'ᵀ, without the divisors (see `transformWeightBack`), of the tiles of one channel of the output, whose planes are
  * `images` bytes apart, to its row of a block. `zeros` is a line of zeros.
  */
 export function transformOutput(
+  tile: i32,
+  halfway: usize,
   plane: usize,
   images: usize,
   height: i32,
@@ -280,36 +126,14 @@ export function transformOutput(
   to: usize,
   matrix: usize,
 ): void {
-  const bytes = (<usize>width) << 2;
   const across = (<usize>tilesAcross) << 2;
-  const isOdd = (width & 1) !== 0;
-  const matrix4 = matrix << 2;
   let n = first / tilesDown;
   let tileY = first - n * tilesDown;
   for (let line = 0; line < lines; line++) {
-    const source = plane + images * <usize>n;
-    const top = source + bytes * <usize>(2 * tileY);
-    const bottom = lineOr(zeros, source, 2 * tileY + 1, height, bytes);
-    for (let x: usize = 0; x < across; x += 16) {
-      x = min(x, across - 16);
-      const lacks = isOdd && x + 16 === across;
-      let u = v128.load(top + (x << 1));
-      let v = loadSecond(top + (x << 1), lacks);
-      const even0 = evens(u, v);
-      const odd0 = odds(u, v);
-      u = v128.load(bottom + (x << 1));
-      v = loadSecond(bottom + (x << 1), lacks);
-      const even1 = evens(u, v);
-      const odd1 = odds(u, v);
-      let p = to + x;
-      storeGradient(p, matrix, even0, odd0);
-      p += matrix4;
-      storeGradient(p, matrix, f32x4.add(even0, even1), f32x4.add(odd0, odd1));
-      p += matrix4;
-      storeGradient(p, matrix, f32x4.sub(even0, even1), f32x4.sub(odd0, odd1));
-      p += matrix4;
-      storeGradient(p, matrix, even1, odd1);
-    }
+    const from = plane + images * <usize>n;
+    const y = tile * tileY;
+    if (tile === 2) outputOfTwo(across, zeros, from, y, height, width, to, matrix);
+    else outputOfFour(halfway, across, zeros, from, y, height, width, to, matrix);
     to += across;
     if (++tileY === tilesDown) {
       tileY = 0;

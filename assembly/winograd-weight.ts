@@ -1,11 +1,11 @@
-/** Winograd's transforms of weights (see `winograd-tiles.ts`), four columns at a time, and the sums of a weight's gradient. */
+/** Winograd's transforms of weights (see `winograd-two.ts`), four columns at a time, and the sums of a weight's gradient. */
 import { sumLanes } from "./lanes";
 import { mulAdd } from "./simd";
 
 /** The elements at `offset` from four addresses. */
 // @ts-ignore: decorator
 @inline
-function loadLanes(a: usize, b: usize, c: usize, d: usize, offset: usize): v128 {
+export function loadLanes(a: usize, b: usize, c: usize, d: usize, offset: usize): v128 {
   let v = v128.load_zero<u32>(a + offset);
   v = v128.load_lane<u32>(b + offset, v, 1);
   v = v128.load_lane<u32>(c + offset, v, 2);
@@ -142,17 +142,20 @@ export function addProducts(
   }
 }
 
-/** A'ᵀ of four numbers, with the halves that `transformOutput` left out: the sum of the middle two is given halved. */
+/** `count` lanes, 1 to 4, or all if there are more, to the same tap of as many 3×3 weights. */
 // @ts-ignore: decorator
 @inline
-function storeLanes(to: usize, count: i32, v: v128): void {
+export function storeLanes(to: usize, count: i32, v: v128): void {
   v128.store_lane<u32>(to, v, 0);
   if (count > 1) v128.store_lane<u32>(to, v, 1, 36);
   if (count > 2) v128.store_lane<u32>(to, v, 2, 72);
   if (count > 3) v128.store_lane<u32>(to, v, 3, 108);
 }
 
-/** One line of 3×3 weights, from four elements that A'ᵀ has been applied to down the columns. */
+/**
+ * One line of 3×3 weights, from four elements that A'ᵀ has been applied to down the columns, with the halves that
+ * `outputOfTwo` left out.
+ */
 // @ts-ignore: decorator
 @inline
 function storeTaps(to: usize, count: i32, a: v128, b: v128, c: v128, d: v128, half: v128): void {

@@ -8,8 +8,9 @@ import {
   type ConvProblem,
   type ConvTarget,
   convSizes,
+  fastestBlocks,
   gatherWorkspaceBytes,
-  isWinogradFaster,
+  type WinogradTile,
   winogradBlocks,
 } from "../src/ops/convolution-lowering.js";
 import { availableBuilds, instruction, Kernels } from "./kernels.js";
@@ -74,6 +75,7 @@ const DIRECTIONS: readonly Direction[] = [
   { name: "image", target: ConvMode.Image, winograd: ConvMode.WinogradImage, weight: ConvMode.WinogradImageWeight },
   { name: "weight", target: ConvMode.Weight, winograd: ConvMode.WinogradWeight, weight: null },
 ];
+const TILES: readonly WinogradTile[] = [2, 4];
 const MEMORY_BYTES = 64 * 1024 * 1024;
 /** The stream reads two floats and writes one. */
 const BYTES_OF_STREAMED = 12;
@@ -121,19 +123,24 @@ function candidates(kernels: Kernels, l: Layer, { name, target, winograd, weight
   ];
   const w = kernels.floats((l.outputs * l.channels * l.kernel ** 2) / l.groups);
   const bias = target === ConvMode.Weight ? 0 : kernels.floats(Math.max(l.outputs, l.channels));
-  const convolution = (mode: ConvMode, factor: number, bytes: number, lines: number): number[] =>
-    instruction(Opcode.Convolution, [...[mode, x, factor, y, bias, kernels.allocate(bytes), bytes, ...sizes, lines]]);
-  const blocks = winogradBlocks(p, target);
-  const chosen = blocks !== null && isWinogradFaster(p);
-  const gather = kernels.program([convolution(target, w, gatherWorkspaceBytes(p, target), 0)]);
-  const found = [{ name: `${name}${chosen ? "" : " *"}`, work: flopsOf(l), run: gather }];
-  if (blocks === null) return found;
-  const transformed = kernels.allocate(4 * blocks.weight);
-  const first =
-    weight === null ? [] : [instruction(Opcode.Convolution, [weight, 0, w, 0, 0, transformed, 0, ...sizes, 0])];
-  const factor = weight === null ? w : transformed;
-  const run = kernels.program([...first, convolution(winograd, factor, blocks.bytes, blocks.lines)]);
-  return [...found, { name: `${name}, Winograd${chosen ? " *" : ""}`, work: flopsOf(l), run }];
+  const convolution = (mode: ConvMode, factor: number, bytes: number, lines: number, tile: number): number[] =>
+    instruction(Opcode.Convolution, [
+      ...[mode, x, factor, y, bias, kernels.allocate(bytes), bytes, ...sizes, lines, tile],
+    ]);
+  const chosen = fastestBlocks(p, target)?.tile;
+  const gather = kernels.program([convolution(target, w, gatherWorkspaceBytes(p, target), 0, 0)]);
+  const found = [{ name: `${name}${chosen === undefined ? " *" : ""}`, work: flopsOf(l), run: gather }];
+  for (const tile of TILES) {
+    const blocks = winogradBlocks(p, target, tile);
+    if (blocks === null) continue;
+    const transformed = kernels.allocate(4 * blocks.weight);
+    const words = [...[weight ?? 0, 0, w, 0, 0, transformed, 0], ...sizes, 0, tile];
+    const first = weight === null ? [] : [instruction(Opcode.Convolution, words)];
+    const factor = weight === null ? w : transformed;
+    const run = kernels.program([...first, convolution(winograd, factor, blocks.bytes, blocks.lines, tile)]);
+    found.push({ name: `${name}, F(${tile}×${tile})${chosen === tile ? " *" : ""}`, work: flopsOf(l), run });
+  }
+  return found;
 }
 
 function row(build: string, l: Layer, measured: Measured, arithmetic: readonly Measured[], streaming: Measured): Row {

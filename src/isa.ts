@@ -250,7 +250,9 @@ export const enum ConvField {
   Dilation = 27,
   /** Winograd modes that compute a tensor: tile lines of a block (see `workspace/winograd.ts`). */
   Lines = 30,
-  Length = 31,
+  /** Winograd modes: elements of a tile's side, 2 or 4. */
+  Tile = 31,
+  Length = 32,
 }
 
 /** Which tensor a Convolution computes, and how. */

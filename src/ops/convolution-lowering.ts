@@ -6,6 +6,7 @@ import { ConvMode, Flag, Opcode } from "../isa.js";
 import { convWeightWorkspaceBytes, convWorkspaceBytes, readsBefore, readsBehind } from "../workspace/conv.js";
 import {
   Winograd,
+  winogradFrequencies,
   winogradLines,
   winogradWeight,
   winogradWeightWorkspaceBytes,
@@ -96,8 +97,12 @@ export function gatherWorkspaceBytes(p: ConvProblem, target: ConvTarget): number
   return convWorkspaceBytes(rows, channels, taps, positions, paddedPlane, computesImage, sizeOf(stride), phase);
 }
 
+/** Elements of the side of a tile of Winograd's algorithm. */
+export type WinogradTile = 2 | 4;
+
 /** How Winograd's algorithm cuts a problem up. */
 export interface WinogradBlocks {
+  readonly tile: WinogradTile;
   /** Tile lines of a block. */
   readonly lines: number;
   /** Bytes of workspace for each thread. */
@@ -107,29 +112,37 @@ export interface WinogradBlocks {
 }
 
 /** The blocks of a problem that Winograd's algorithm can compute; null if it cannot (see `assembly/winograd.ts`). */
-export function winogradBlocks(p: ConvProblem, target: ConvTarget): WinogradBlocks | null {
+export function winogradBlocks(p: ConvProblem, target: ConvTarget, tile: WinogradTile): WinogradBlocks | null {
   const is = (list: readonly number[], ...wanted: readonly number[]): boolean => wanted.every((x, d) => list[d] === x);
   if (!is(p.kernel, 1, 3, 3) || !is(p.stride, 1, 1, 1) || !is(p.dilation, 1, 1, 1) || p.groups !== 1) return null;
   if (p.image[0] !== 1 || p.output[0] !== 1 || p.padding.some((n, d) => n < 0 || n > (d === 0 ? 0 : 2))) return null;
   const { rows, channels, source, plane } = directionOf(p, target);
-  const [down, across] = plane.slice(1).map((n) => Math.ceil(n / 2)) as [number, number];
+  const [down, across] = plane.slice(1).map((n) => Math.ceil(n / tile)) as [number, number];
   const width = source[2] as number;
   if (across < Winograd.Across || width < 4) return null;
   if (target === ConvMode.Weight) {
-    const lines = winogradLines(channels + rows, p.batch, down, across);
-    return { lines, bytes: winogradWeightWorkspaceBytes(rows, channels, lines, across, width), weight: 0 };
+    const lines = winogradLines(tile, channels + rows, p.batch, down, across);
+    return { tile, lines, bytes: winogradWeightWorkspaceBytes(tile, rows, channels, lines, across, width), weight: 0 };
   }
-  const lines = winogradLines(channels + Math.min(rows, Winograd.Rows), p.batch, down, across);
-  const bytes = winogradWorkspaceBytes(rows, channels, lines, across, width);
-  return { lines, bytes, weight: winogradWeight(rows, channels) };
+  const lines = winogradLines(tile, channels + Math.min(rows, Winograd.Rows), p.batch, down, across);
+  const bytes = winogradWorkspaceBytes(tile, rows, channels, lines, across, width);
+  return { tile, lines, bytes, weight: winogradWeight(tile, rows, channels) };
 }
 
 /** Fewer channels than this, and transforming tiles takes longer than it saves. */
 const WINOGRAD_CHANNELS = 3;
 
-/** Whether Winograd's algorithm was measured to be faster than gathering windows (`npm run bench -- conv`). */
-export function isWinogradFaster(p: ConvProblem): boolean {
-  return Math.min(p.imageChannels, p.outputChannels) >= WINOGRAD_CHANNELS;
+/** Products by tiles of 4×4 for each by 2×2, at most: where there are more, too many are of what lies beyond the plane. */
+const WINOGRAD_FOUR = 0.8;
+
+/** The blocks of the algorithm that was measured to be fastest (`npm run bench -- conv`); null if that gathers windows. */
+export function fastestBlocks(p: ConvProblem, target: ConvTarget): WinogradBlocks | null {
+  if (Math.min(p.imageChannels, p.outputChannels) < WINOGRAD_CHANNELS) return null;
+  const { plane } = directionOf(p, target);
+  const products = (tile: WinogradTile): number =>
+    winogradFrequencies(tile) * sizeOf(plane.slice(1).map((n) => Math.ceil(n / tile)));
+  const four = products(4) <= WINOGRAD_FOUR * products(2) ? winogradBlocks(p, target, 4) : null;
+  return four ?? winogradBlocks(p, target, 2);
 }
 
 /** The three tensors in memory, and perhaps a bias of the computed one's channels. */
@@ -158,19 +171,19 @@ export function emitConvolution(
   const computed = target === ConvMode.Image ? image : target === ConvMode.Output ? output : weight;
   if (sizeOf(computed.shape) === 0) return;
   const sizes = convSizes(p);
-  const blocks = isWinogradFaster(p) ? winogradBlocks(p, target) : null;
+  const blocks = fastestBlocks(p, target);
   const modes = blocks === null ? GATHERING : WINOGRAD;
   let factor = weight;
   if (blocks !== null && target !== ConvMode.Weight) {
     factor = context.workspace(4 * blocks.weight);
     const mode = target === ConvMode.Image ? ConvMode.WinogradImageWeight : ConvMode.WinogradOutputWeight;
-    const words = [mode, 0, weight, 0, 0, factor, 0, ...sizes, 0];
+    const words = [mode, 0, weight, 0, 0, factor, 0, ...sizes, 0, blocks.tile];
     context.emit(Opcode.Convolution, Flag.None, words, { reads: [weight], writes: [factor] });
   }
   const bytes = blocks?.bytes ?? gatherWorkspaceBytes(p, target);
   const workspace = context.workspace(bytes);
   const addresses = [image, factor, output, bias ?? 0, workspace];
-  const words = [modes[target], ...addresses, bytes, ...sizes, blocks?.lines ?? 0];
+  const words = [modes[target], ...addresses, bytes, ...sizes, blocks?.lines ?? 0, blocks?.tile ?? 0];
   const reads = [image, factor, output].filter((x) => x !== computed);
   context.emit(Opcode.Convolution, context.epilogue.chain ? Flag.Epilogue : Flag.None, words, {
     reads: bias === null ? reads : [...reads, bias],

@@ -177,7 +177,13 @@ export function conv1d(input: Tensor, weight: Tensor, bias: Tensor | null = null
   return conv("conv1d", 1, input, weight, bias, options);
 }
 
-/** As {@link conv1d}, over two dimensions: input `[N, C, H, W]` or `[C, H, W]`, weight `[M, C / groups, KH, KW]`. */
+/**
+ * As {@link conv1d}, over two dimensions: input `[N, C, H, W]` or `[C, H, W]`, weight `[M, C / groups, KH, KW]`.
+ *
+ * Kernels of 3×3 with stride 1 and three or more channels go by Winograd's algorithm. In lines of 13 elements or more, the
+ * rounding error of random numbers is up to three times that of a sum in order, and what is not finite may spread over up to
+ * four elements in each direction instead of one.
+ */
 export function conv2d(input: Tensor, weight: Tensor, bias: Tensor | null = null, options: ConvOptions = {}): Tensor {
   return conv("conv2d", 2, input, weight, bias, options);
 }

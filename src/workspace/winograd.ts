@@ -2,14 +2,12 @@
  * The blocking of Winograd's convolutions and the workspace that follows from it, read by both compilers (where
  * TypeScript's `number` is AssemblyScript's f64), and so without imports.
  *
- * A tile is 2×2 elements of the output; a tile line is two lines of one image's output. A block is some tile lines of
- * all channels: its transformed tiles are matrices [channel][tile], one for each of `Winograd.Frequencies`.
+ * A tile is 2×2 or 4×4 elements of the output; a tile line is as many lines of one image's output. A block is some tile
+ * lines of all channels: its transformed tiles are matrices [channel][tile], one for each frequency.
  */
 
 /** Sizes, in elements. */
 export const enum Winograd {
-  /** Elements of a transformed tile, which stands for 4×4 elements of the image. */
-  Frequencies = 16,
   /** Tiles of a line, at least: four are transformed at a time. */
   Across = 4,
   /** Rows of a product that are computed, and transformed back, together. */
@@ -24,6 +22,8 @@ export const enum Winograd {
   Gap = 16,
   /** Floats of a row of seeds: as of `ConvBlock.Seed`. */
   Seed = 24,
+  /** Floats of constants and of four tiles that are half transformed. */
+  Halfway = 112,
 }
 
 function wholeVectors(floats: number): number {
@@ -35,42 +35,56 @@ function wholeLines(floats: number): number {
   return Math.ceil(floats / 16) * 64;
 }
 
+/** Elements of a transformed tile, which stands for as many of the image: 16, or 36 where `tile` is 4. */
+export function winogradFrequencies(tile: number): number {
+  return (tile + 2) * (tile + 2);
+}
+
 /** Floats of a matrix of `rows` rows of a block's tiles, with the gap behind it. */
 export function winogradMatrix(rows: number, tiles: number): number {
   return rows * wholeVectors(tiles) + Winograd.Gap;
 }
 
 /** Floats of a line of the image as a tile line reads it: from a tile's first column to the last tile's last. */
-export function winogradLine(tilesAcross: number): number {
-  return wholeVectors(2 * tilesAcross + 2);
+export function winogradLine(tile: number, tilesAcross: number): number {
+  return wholeVectors(tile * tilesAcross + 2);
 }
 
 /**
  * Tile lines of a block: of whole images, or an even part of one.
+ * @param tile elements of a tile's side
  * @param rows of the matrices of both operands, or of operand and result, that a block holds at a time
  * @param images in the batch
  * @param tilesDown tile lines of one image
  * @param tilesAcross tiles of a line
  */
-export function winogradLines(rows: number, images: number, tilesDown: number, tilesAcross: number): number {
-  const fit = Math.floor(Winograd.Floats / (Winograd.Frequencies * rows));
+export function winogradLines(
+  tile: number,
+  rows: number,
+  images: number,
+  tilesDown: number,
+  tilesAcross: number,
+): number {
+  const fit = Math.floor(Winograd.Floats / (winogradFrequencies(tile) * rows));
   const most = Math.max(1, Math.floor(Math.min(Winograd.Tiles, fit) / tilesAcross));
   if (most < tilesDown) return Math.ceil(tilesDown / Math.ceil(tilesDown / most));
   return tilesDown * Math.max(1, Math.min(images, Math.floor(most / tilesDown)));
 }
 
 /** Floats of a transformed weight: a matrix of `rows` × `channels` for each frequency. */
-export function winogradWeight(rows: number, channels: number): number {
-  return Winograd.Frequencies * (rows * wholeVectors(channels) + Winograd.Gap);
+export function winogradWeight(tile: number, rows: number, channels: number): number {
+  return winogradFrequencies(tile) * (rows * wholeVectors(channels) + Winograd.Gap);
 }
 
 /** Floats that every block needs: its lines of one channel, and a line of zeros, or one that is written in vain. */
-function commonFloats(lines: number, tilesAcross: number, width: number): number {
-  return 4 * lines * winogradLine(tilesAcross) + wholeVectors(Math.max(width, 2 * tilesAcross)) + 4;
+function commonFloats(tile: number, lines: number, tilesAcross: number, width: number): number {
+  const columns = (tile + 2) * lines * winogradLine(tile, tilesAcross);
+  return Winograd.Halfway + columns + wholeVectors(Math.max(width, tile * tilesAcross)) + 4;
 }
 
 /**
  * Bytes of workspace that one thread needs to compute an output, or an image.
+ * @param tile elements of a tile's side
  * @param rows channels of the computed tensor
  * @param channels of the source
  * @param lines of a block, see {@link winogradLines}
@@ -78,6 +92,7 @@ function commonFloats(lines: number, tilesAcross: number, width: number): number
  * @param width of the source
  */
 export function winogradWorkspaceBytes(
+  tile: number,
   rows: number,
   channels: number,
   lines: number,
@@ -88,13 +103,14 @@ export function winogradWorkspaceBytes(
   const tiles = lines * tilesAcross;
   const matrices = winogradMatrix(channels, tiles) + winogradMatrix(high, tiles);
   const seeds = (high + 1) * Winograd.Seed;
-  return wholeLines(commonFloats(lines, tilesAcross, width) + seeds + Winograd.Frequencies * matrices);
+  return wholeLines(commonFloats(tile, lines, tilesAcross, width) + seeds + winogradFrequencies(tile) * matrices);
 }
 
 /**
  * Bytes of workspace that one thread needs to compute a weight of `rows` × `channels`: as for an output, and the sums.
  */
 export function winogradWeightWorkspaceBytes(
+  tile: number,
   rows: number,
   channels: number,
   lines: number,
@@ -103,6 +119,6 @@ export function winogradWeightWorkspaceBytes(
 ): number {
   const tiles = lines * tilesAcross;
   const matrices = winogradMatrix(channels, tiles) + winogradMatrix(rows, tiles);
-  const sums = winogradWeight(rows, channels);
-  return wholeLines(commonFloats(lines, tilesAcross, width) + sums + Winograd.Frequencies * matrices);
+  const sums = winogradWeight(tile, rows, channels);
+  return wholeLines(commonFloats(tile, lines, tilesAcross, width) + sums + winogradFrequencies(tile) * matrices);
 }
