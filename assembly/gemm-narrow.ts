@@ -1,12 +1,11 @@
 /**
- * Products that wait for memory, not for the arithmetic units: with very few rows, columns or steps. The operand that
- * is large is read once, along its rows, with no packing.
+ * Products that wait for memory, not for the arithmetic units, because of very few rows or steps: rows of B are added to
+ * rows of C, as they stream in.
  *
  * Contract: that of `gemm-kernel.ts`: each element is one sum in rising k from its seed, each step one `mulAdd` (of a
  * vector even for a single element, so that the relaxed build rounds all alike). Strides are in bytes. Operands, seeds
  * and C are read and written exactly; a seed may be what C is.
  */
-import { highHalves, interleaveHigh, interleaveLow, lowHalves } from "./lanes";
 import { mulAdd } from "./simd";
 
 /** Columns swept at a time: the part of a row of C that stays in L1 while rows of B are added to it. */
@@ -168,149 +167,5 @@ export function sweepRows(
         step = addRows(depth - k, wide, ai, aColumn, bk, bRow, from, k > 0 ? 16 : seedColumn << 2, ci);
       }
     }
-  }
-}
-
-/** Four steps of k for four rows, of which `p` is the first: a lane of `sum` belongs to a row. */
-// @ts-ignore: decorator
-@inline
-function addFourSteps(
-  sum: v128,
-  p: usize,
-  row: usize,
-  twoRows: usize,
-  threeRows: usize,
-  x0: v128,
-  x1: v128,
-  x2: v128,
-  x3: v128,
-): v128 {
-  const a = v128.load(p);
-  const b = v128.load(p + row);
-  const c = v128.load(p + twoRows);
-  const d = v128.load(p + threeRows);
-  const ab01 = interleaveLow(a, b);
-  const cd01 = interleaveLow(c, d);
-  sum = mulAdd(lowHalves(ab01, cd01), x0, sum);
-  sum = mulAdd(highHalves(ab01, cd01), x1, sum);
-  const ab23 = interleaveHigh(a, b);
-  const cd23 = interleaveHigh(c, d);
-  sum = mulAdd(lowHalves(ab23, cd23), x2, sum);
-  return mulAdd(highHalves(ab23, cd23), x3, sum);
-}
-
-/** The sums of 16 rows with one column `x`, from and to the 16 floats at `sums`; `depth` is a multiple of 4. */
-function sumSixteenRows(depth: i32, a: usize, row: usize, x: usize, xRow: usize, sums: usize): void {
-  const twoRows = row << 1;
-  const threeRows = row + twoRows;
-  let a0 = a;
-  let a1 = a0 + (row << 2);
-  let a2 = a1 + (row << 2);
-  let a3 = a2 + (row << 2);
-  let s0 = v128.load(sums);
-  let s1 = v128.load(sums, 16);
-  let s2 = v128.load(sums, 32);
-  let s3 = v128.load(sums, 48);
-  for (; depth > 0; depth -= 4) {
-    const x0 = v128.load32_splat(x);
-    x += xRow;
-    const x1 = v128.load32_splat(x);
-    x += xRow;
-    const x2 = v128.load32_splat(x);
-    x += xRow;
-    const x3 = v128.load32_splat(x);
-    x += xRow;
-    s0 = addFourSteps(s0, a0, row, twoRows, threeRows, x0, x1, x2, x3);
-    s1 = addFourSteps(s1, a1, row, twoRows, threeRows, x0, x1, x2, x3);
-    s2 = addFourSteps(s2, a2, row, twoRows, threeRows, x0, x1, x2, x3);
-    s3 = addFourSteps(s3, a3, row, twoRows, threeRows, x0, x1, x2, x3);
-    a0 += 16;
-    a1 += 16;
-    a2 += 16;
-    a3 += 16;
-  }
-  v128.store(sums, s0);
-  v128.store(sums, s1, 16);
-  v128.store(sums, s2, 32);
-  v128.store(sums, s3, 48);
-}
-
-/** The same with 4 rows. */
-function sumFourRows(depth: i32, a: usize, row: usize, x: usize, xRow: usize, sums: usize): void {
-  let s = v128.load(sums);
-  for (; depth > 0; depth -= 4) {
-    const x0 = v128.load32_splat(x);
-    x += xRow;
-    const x1 = v128.load32_splat(x);
-    x += xRow;
-    const x2 = v128.load32_splat(x);
-    x += xRow;
-    s = addFourSteps(s, a, row, row << 1, row * 3, x0, x1, x2, v128.load32_splat(x));
-    x += xRow;
-    a += 16;
-  }
-  v128.store(sums, s);
-}
-
-/** The sum of one row, from and to the float at `sum`: for what blocks of rows and steps leave. */
-function sumRow(depth: i32, a: usize, x: usize, xRow: usize, sum: usize): void {
-  let s = v128.load32_splat(sum);
-  for (; depth > 0; depth--) {
-    s = mulAdd(v128.load32_splat(a), v128.load32_splat(x), s);
-    a += 4;
-    x += xRow;
-  }
-  v128.store32_lane(sum, s, 0);
-}
-
-/** Copies `count` floats, `fromStep` bytes apart, to places `toStep` bytes apart. */
-function copyFloats(count: i32, from: usize, fromStep: usize, to: usize, toStep: usize): void {
-  for (; count > 0; count--) {
-    store<u32>(to, load<u32>(from));
-    from += fromStep;
-    to += toStep;
-  }
-}
-
-/**
- * C = C + A·X for a matrix A with rows of adjacent elements and very few columns X: 16 rows of A at a time, transposed in
- * registers. `cRow` and `cColumn` are C's strides; `sums` is room for 16 floats.
- */
-export function sumRows(
-  rows: i32,
-  columns: i32,
-  depth: i32,
-  a: usize,
-  aRow: usize,
-  x: usize,
-  xRow: usize,
-  xColumn: usize,
-  c: usize,
-  cRow: usize,
-  cColumn: usize,
-  sums: usize,
-): void {
-  const whole = depth & ~3;
-  const skipped = (<usize>whole) << 2;
-  for (let i = 0; i < rows; ) {
-    const high = rows - i >= 16 ? 16 : rows - i >= 4 ? 4 : 1;
-    for (let j = 0; j < columns; j++) {
-      const xj = x + xColumn * <usize>j;
-      const cj = c + cColumn * <usize>j;
-      copyFloats(high, cj, cRow, sums, 4);
-      if (high === 16) sumSixteenRows(whole, a, aRow, xj, xRow, sums);
-      else if (high === 4) sumFourRows(whole, a, aRow, xj, xRow, sums);
-      else sumRow(whole, a, xj, xRow, sums);
-      if (whole < depth) {
-        const rest = xj + xRow * <usize>whole;
-        for (let r = 0; r < high; r++) {
-          sumRow(depth - whole, a + aRow * <usize>r + skipped, rest, xRow, sums + ((<usize>r) << 2));
-        }
-      }
-      copyFloats(high, sums, 4, cj, cRow);
-    }
-    a += aRow * <usize>high;
-    c += cRow * <usize>high;
-    i += high;
   }
 }

@@ -16,8 +16,9 @@ import { GemmBlock, gemmColumns, gemmTransposes, gemmWorkspaceBytes } from "../s
 import { Flag, GemmField } from "../src/isa";
 import { elementwiseRange } from "./elementwise";
 import { evenDepth, lastPanel, multiplyBlock, packPanels, unitsOf } from "./gemm-block";
-import { sumRows, sweepRows } from "./gemm-narrow";
+import { sweepRows } from "./gemm-narrow";
 import { clear, pack } from "./gemm-pack";
+import { SUMMED_COLUMNS, SUMMED_ROWS, sumRows } from "./gemm-sums";
 import { address, flagsOf, lengthOf, shareStart, word } from "./word";
 
 /** Rows (columns) that are dealt to threads together: whole tiles. */
@@ -28,12 +29,12 @@ const COLUMN_UNIT = 16;
 const DIRECT_ROWS = 8;
 /** Up to this many elements, an operand stays in L1 whatever its strides are. */
 const DIRECT_ELEMENTS = 2048;
-/** Up to this many rows, sums along B's columns are transposed in registers, if those are adjacent elements. */
-const SUMMED_ROWS = 4;
 /** Up to this many steps, rows of B are added to rows of C: a tile would only load and store. */
 const SWEPT_STEPS = 4;
 /** At least so many columns, so that a row takes longer than to start with it. */
 const SWEPT_ROW = 128;
+/** Rows of few columns that are staged as columns of a transposed product. */
+const STAGED_ROWS = 240;
 /** Steps of k at a time where a larger B is read where it lies: as many rows as the processor prefetches side by side. */
 const DIRECT_DEPTH = 32;
 
@@ -70,6 +71,74 @@ function addBias(rows: i32, columns: i32, bias: usize, c: usize, cRow: usize): v
   }
 }
 
+/** Fills each of `rows` rows with its own of the floats at `from`. */
+function fillRows(rows: i32, from: usize, to: usize, toRow: usize): void {
+  for (; rows > 0; rows--) {
+    const value = v128.load32_splat(from);
+    for (const end = to + toRow; to < end; to += 16) v128.store(to, value);
+    from += 4;
+  }
+}
+
+/** C = seed + A·B for rows of B that are adjacent elements, which are read where they lie, some of them side by side. */
+function multiplyDirect(
+  M: i32,
+  N: i32,
+  K: i32,
+  a: usize,
+  aRow: usize,
+  aColumn: usize,
+  b: usize,
+  bRow: usize,
+  c: usize,
+  cRow: usize,
+  workspace: usize,
+): void {
+  const blockDepth = evenDepth(K, DIRECT_DEPTH);
+  const tail = lastPanel(N);
+  const panel = workspace + ((SUMMED_COLUMNS * GemmBlock.Seed) << 2);
+  for (let k = 0; k < K; k += blockDepth) {
+    const depth = min(K - k, blockDepth);
+    const ak = a + aColumn * <usize>k;
+    const bk = b + bRow * <usize>k;
+    if (N & 3) packPanels(depth, N - tail, bk + ((<usize>tail) << 2), bRow, 4, panel);
+    multiplyBlock(M, N, depth, ak, aRow, aColumn, true, bk, bRow, panel, c, cRow, 4, c, cRow, workspace);
+  }
+}
+
+/** With few columns: the transposed product of some rows at a time, which are staged and written transposed. */
+function multiplyColumns(
+  M: i32,
+  N: i32,
+  K: i32,
+  a: usize,
+  aRow: usize,
+  aColumn: usize,
+  b: usize,
+  bRow: usize,
+  bColumn: usize,
+  seed: usize,
+  seedColumn: usize,
+  c: usize,
+  cRow: usize,
+  workspace: usize,
+): void {
+  const stageRow = (<usize>((min<i32>(M, STAGED_ROWS) + 3) & ~3)) << 2;
+  const rest = workspace + stageRow * SUMMED_COLUMNS;
+  for (let i = 0; i < M; i += STAGED_ROWS) {
+    const rows = min(M - i, STAGED_ROWS);
+    if (seed === c) pack(N, rows, seed, 4, cRow, workspace, stageRow);
+    else if (seedColumn === 4) fillRows(N, seed, workspace, stageRow);
+    else clear(workspace, stageRow * <usize>N);
+    if (aColumn === 4) sumRows(rows, N, K, a, aRow, b, bRow, bColumn, workspace, stageRow, rest);
+    else multiplyDirect(N, rows, K, b, bColumn, bRow, a, aColumn, workspace, stageRow, rest);
+    pack(rows, N, workspace, 4, stageRow, c, cRow);
+    a += aRow * STAGED_ROWS;
+    if (seed === c) seed += cRow * STAGED_ROWS;
+    c += cRow * STAGED_ROWS;
+  }
+}
+
 /**
  * Computes a product that waits for memory without packing anything, or returns false where it is none. `seed` is where
  * C's elements start: a row for all, of equal elements if `seedColumn` is 0, or C itself.
@@ -88,20 +157,30 @@ function multiplyNarrow(
   seedColumn: usize,
   c: usize,
   cRow: usize,
-  sums: usize,
+  workspace: usize,
 ): bool {
   if (K === 0) return false;
   if (bColumn === 4 && M === 1) {
     sweepRows(M, N, K, a, aRow, aColumn, b, bRow, seed, seed === c ? cRow : 0, seedColumn, c, cRow);
     return true;
   }
-  const sumsOfB = bRow === 4 && M <= SUMMED_ROWS && N >= 16;
-  if (!sumsOfB && !(aColumn === 4 && N === 1 && M >= 16)) return false;
-  if (seed !== c) {
-    for (let i = 0; i < M; i++) pack(1, N, seed, 0, seedColumn, c + cRow * <usize>i, 0);
+  if (bRow === 4 && M <= SUMMED_COLUMNS && N >= SUMMED_ROWS) {
+    if (seed !== c) {
+      for (let i = 0; i < M; i++) {
+        const ci = c + cRow * <usize>i;
+        const whole = N & ~3;
+        if (seedColumn === 4) pack(1, N, seed, 0, 4, ci, 0);
+        else {
+          clear(ci, (<usize>whole) << 2);
+          pack(1, N & 3, seed, 0, 0, ci + ((<usize>whole) << 2), 0);
+        }
+      }
+    }
+    sumRows(N, M, K, b, bColumn, a, aColumn, aRow, c, cRow, workspace);
+    return true;
   }
-  if (sumsOfB) sumRows(N, M, K, b, bColumn, a, aColumn, aRow, c, 4, cRow, sums);
-  else sumRows(M, 1, K, a, aRow, b, bRow, bColumn, c, cRow, 4, sums);
+  if (N > SUMMED_COLUMNS || M < SUMMED_ROWS || (aColumn !== 4 && (aRow !== 4 || M < SWEPT_ROW))) return false;
+  multiplyColumns(M, N, K, a, aRow, aColumn, b, bRow, bColumn, seed, seedColumn, c, cRow, workspace);
   return true;
 }
 
@@ -149,8 +228,8 @@ function multiplyPlain(
   const firstSeed = accumulate ? c : bias !== 0 ? bias : workspace;
   const firstColumn: usize = accumulate || bias !== 0 ? 4 : 0;
   clear(workspace, GemmBlock.Seed << 2);
-  const sums = workspace + (GemmBlock.Seed << 2);
-  if (multiplyNarrow(M, N, K, a, aRow, aColumn, b, bRow, bColumn, firstSeed, firstColumn, c, cRow, sums)) {
+  const room = workspace + (GemmBlock.Seed << 2);
+  if (multiplyNarrow(M, N, K, a, aRow, aColumn, b, bRow, bColumn, firstSeed, firstColumn, c, cRow, room)) {
     if ((flagsOf(pc) & Flag.Epilogue) !== 0) {
       const rowElements = word(pc, GemmField.N);
       const start = (index * word(pc, GemmField.M) + rowStart) * rowElements + columnStart;
@@ -227,15 +306,6 @@ function multiplyPlain(
       }
       k += blockDepth;
     } while (k < K);
-  }
-}
-
-/** Fills each of `rows` rows with its own of the floats at `from`. */
-function fillRows(rows: i32, from: usize, to: usize, toRow: usize): void {
-  for (; rows > 0; rows--) {
-    const value = v128.load32_splat(from);
-    for (const end = to + toRow; to < end; to += 16) v128.store(to, value);
-    from += 4;
   }
 }
 

@@ -27,7 +27,7 @@ export function gemmColumns(depth: number): number {
  * less work than packing B, and all of A's panels fit in L2.
  */
 export function gemmTransposes(m: number, n: number, k: number): boolean {
-  return m > 2 && m * (k + n) < n * k && m * k <= GemmBlock.Columns * GemmBlock.Depth;
+  return m > 3 && m * (k + n) < n * k && m * k <= GemmBlock.Columns * GemmBlock.Depth;
 }
 
 /**
