@@ -12,7 +12,7 @@ import type { LaidOut, LayOut, Scheduled } from "../plan.js";
 import { fitBudget } from "./budget.js";
 import { modelOf, type UnitModel, type Value } from "./model.js";
 import { rebuild } from "./rebuild.js";
-import { splitUpdates } from "./split.js";
+import { splitEpilogues, splitUpdates } from "./split.js";
 import { isRoute, type Route, route, SCORES, type Score } from "./walk.js";
 
 /** What a program may compute again. */
@@ -142,7 +142,7 @@ function keepTo(candidate: Candidate, targets: Targets, wanted: Wanted, budget: 
   return { scheduled: null, bytes: Math.min(fitted.bytes + fixed, whole), unit: nodes };
 }
 
-/** Where so large a share of a program is computed again, another order of it is tried. */
+/** Where so large a share of a program is computed again, other units are tried. */
 const MUCH = 0.1;
 
 /**
@@ -172,10 +172,21 @@ export function recompute(units: readonly Unit[], targets: Targets, wanted: Want
   }
   let best = keepTo(plain, targets, wanted, budget, layOut);
   if (best.scheduled === null || best.cost > MUCH) {
-    const largest = Math.max(0, ...model.values.map(({ bytes }) => bytes));
-    const split = splitUpdates(units, new Set(targets.updates.map(({ node }) => node)), largest / 2);
-    const other = split && keepTo(candidateOf(split, targets, wanted, layOut), targets, wanted, budget, layOut);
-    if (other && isBetter(other, best)) best = other;
+    const most = Math.max(0, ...model.values.map(({ bytes }) => bytes)) / 2;
+    const states = new Set(targets.updates.map(({ node }) => node));
+    let order = units;
+    const splits = [
+      (from: readonly Unit[]) => splitUpdates(from, states, most),
+      (from: readonly Unit[]) => splitEpilogues(from, most),
+    ];
+    for (const split of splits) {
+      const other = split(order);
+      if (other === null) continue;
+      const fit = keepTo(candidateOf(other, targets, wanted, layOut), targets, wanted, budget, layOut);
+      if (!isBetter(fit, best)) continue;
+      best = fit;
+      order = other;
+    }
   }
   if (best.scheduled !== null) return best.scheduled;
   throw new ArenaError(

@@ -1,10 +1,14 @@
 /**
- * Another order for short memory: gradients of weights are computed as soon as they can be, apart from the updates that
- * they are for.
+ * Other units for short memory: what fusion made one is taken apart where that lets less be in memory at once.
  *
  * A weight cannot be updated before all that reads it has run, the cotangent of the layer's input among that. Where the
  * gradient and the update are one unit, both come after that, and what the gradient is computed from has to wait beside
- * the new cotangent. Apart, the gradient waits instead, which mostly is smaller, at the price of writing and reading it.
+ * the new cotangent. Apart, the gradient waits instead, which mostly is smaller.
+ *
+ * A chain behind a product reads values while the product's inputs are there still: the mask of a ReLU beside both
+ * cotangents. Apart, the inputs are gone by then, and what the chain reads may be computed again after the product.
+ *
+ * Either way the price is to write a product and to read it.
  */
 import { sizeOf } from "../../graph/shape.js";
 import type { Node } from "../../graph/tensor.js";
@@ -34,4 +38,46 @@ export function splitUpdates(units: readonly Unit[], updates: ReadonlySet<Node>,
   });
   if (behind.size === 0) return null;
   return out.flatMap((unit, i) => [unit, ...(behind.get(i) ?? [])]);
+}
+
+/**
+ * Takes products and the chains behind them apart, except for a bias, which is where a product's sums begin.
+ * @param units in an order in which inputs come before their users
+ * @param bytes chains stay where they are if all that they read besides their product is smaller
+ * @returns the units in such an order; null if nothing was taken apart
+ */
+export function splitEpilogues(units: readonly Unit[], bytes: number): Unit[] | null {
+  const out = units.flatMap((unit) => withoutEpilogue(unit, bytes));
+  return out.length === units.length ? null : out;
+}
+
+function withoutEpilogue(unit: Unit, bytes: number): readonly Unit[] {
+  const { head, nodes, apart = new Set() } = unit;
+  if (head === null) return [unit];
+  const own = new Set(nodes);
+  const bias = biasOf(unit, head);
+  const product = bias === null ? [head] : [head, bias];
+  const rest = nodes.filter((node) => !product.includes(node));
+  const isView = (node: Node): boolean => node.primitive.lowering.kind === "view";
+  const views = rest.filter(isView);
+  const chain = rest.filter((node) => !isView(node));
+  const reads = chain.flatMap(({ inputs }) => inputs).filter((x) => !own.has(x) && !isLeaf(x));
+  const large = reads.some((x) => !head.inputs.includes(x) && 4 * sizeOf(x.shape) >= bytes);
+  // Behind a view a bias is copied where its elements are not adjacent, and else it is not part of the product.
+  const scattered = views.length > 0 && bias?.inputs.some((x) => x !== head && !isLeaf(x) && isView(x)) === true;
+  if (!large || scattered) return [unit];
+  return [
+    { nodes: product, head: bias === null ? null : head, apart },
+    ...views.map((view) => ({ nodes: [view], head: null })),
+    { nodes: chain, head: null, apart },
+  ];
+}
+
+/** What adds a bias to a product, as far as can be told without knowing how that lies in memory. */
+function biasOf({ nodes }: Unit, head: Node): Node | null {
+  const { lowering } = head.primitive;
+  if (lowering.kind !== "kernel" || lowering.epilogue !== "bias and chain") return null;
+  const [first, ...others] = nodes.filter(({ inputs }) => inputs.includes(head));
+  if (first === undefined || others.length > 0 || first.primitive.name !== "add") return null;
+  return first.inputs.some((x) => x !== head && nodes.includes(x)) ? null : first;
 }
