@@ -57,7 +57,7 @@ export const DOUBLE_ROUNDER = doubles(6755399441055744);
 export const DOUBLE_ONE = doubles(1);
 
 
-/** Magnitude of `x` (not negative), sign of `sign`. */
+/** Magnitude of `x`, sign of `sign`; `x` is not negative where that is not. */
 // @ts-ignore: decorator
 @inline
 export function copySign(x: v128, sign: v128): v128 {

@@ -229,24 +229,29 @@ const TANH_5 = floats(0.13331442);
 const TANH_7 = floats(-0.053739715);
 const TANH_9 = floats(0.020639088);
 const TANH_11 = floats(-0.0057049873);
-const TANH_NEAR = floats(0.625);
+const TANH_NEAR_SQUARE = floats(0.390625);
 const TANH_FLAT = floats(10);
 
-/** The hyperbolic tangent; keeps the sign of zero. Error ≤ 1.34 ulp. */
+/** The hyperbolic tangent of |x| where that is at least 0.625: 1 - 2 / (e^2|x| + 1). */
 // @ts-ignore: decorator
 @inline
-export function tanh(x: v128): v128 {
-  const a = f32x4.abs(x);
-  const z = f32x4.mul(a, a);
+export function tanhFar(x: v128): v128 {
+  const b = f32x4.pmin(f32x4.abs(x), TANH_FLAT);
+  return f32x4.sub(ONE, f32x4.div(TWO, f32x4.add(expNormal(f32x4.add(b, b)), ONE)));
+}
+
+/** The hyperbolic tangent from `tanhFar(x)`; keeps the sign of zero. Error ≤ 1.34 ulp. */
+// @ts-ignore: decorator
+@inline
+export function tanh(x: v128, far: v128): v128 {
+  const z = f32x4.mul(x, x);
   let p = mulAdd(TANH_11, z, TANH_9);
   p = mulAdd(p, z, TANH_7);
   p = mulAdd(p, z, TANH_5);
   p = mulAdd(p, z, TANH_3);
-  const near = mulAdd(f32x4.mul(p, z), a, a);
-  const b = f32x4.pmin(a, TANH_FLAT);
-  const far = f32x4.sub(ONE, f32x4.div(TWO, f32x4.add(expNormal(f32x4.add(b, b)), ONE)));
+  const near = mulAdd(f32x4.mul(p, z), x, x);
   // NaN is not far: the exponential of it may be a number.
-  return copySign(v128.bitselect(far, near, f32x4.ge(a, TANH_NEAR)), x);
+  return copySign(v128.bitselect(far, near, f32x4.ge(z, TANH_NEAR_SQUARE)), x);
 }
 
 /** 1 / (1 + e^-x), with a small relative error also where the result is tiny. Error ≤ 2.41 ulp. */
@@ -282,26 +287,36 @@ const ERFC_5 = floats(-0.0029476567);
 const ERFC_6 = floats(0.00018637907);
 const ERF_FLAT = floats(4);
 
-/** The error function; keeps the sign of zero. Error ≤ 1.48 ulp. */
+/** log(1 - erf |x|) where |x| is at least 1. */
 // @ts-ignore: decorator
 @inline
-export function erf(x: v128): v128 {
-  const a = f32x4.abs(x);
-  const z = f32x4.mul(a, a);
+export function erfExponent(x: v128): v128 {
+  const b = f32x4.pmin(f32x4.abs(x), ERF_FLAT);
+  let q = mulAdd(ERFC_6, b, ERFC_5);
+  q = mulAdd(q, b, ERFC_4);
+  q = mulAdd(q, b, ERFC_3);
+  q = mulAdd(q, b, ERFC_2);
+  q = mulAdd(q, b, ERFC_1);
+  return mulAdd(q, b, ERFC_0);
+}
+
+/** The error function of |x| where that is at least 1, from `erfExponent(x)`. */
+// @ts-ignore: decorator
+@inline
+export function erfFar(exponent: v128): v128 {
+  return f32x4.sub(ONE, expNormal(exponent));
+}
+
+/** The error function from `erfFar(x)`; keeps the sign of zero. Error ≤ 1.48 ulp. */
+// @ts-ignore: decorator
+@inline
+export function erf(x: v128, far: v128): v128 {
+  const z = f32x4.mul(x, x);
   let p = mulAdd(ERF_13, z, ERF_11);
   p = mulAdd(p, z, ERF_9);
   p = mulAdd(p, z, ERF_7);
   p = mulAdd(p, z, ERF_5);
   p = mulAdd(p, z, ERF_3);
   p = mulAdd(p, z, ERF_1);
-  const near = mulAdd(p, a, a);
-  const b = f32x4.pmin(a, ERF_FLAT);
-  let q = mulAdd(ERFC_6, b, ERFC_5);
-  q = mulAdd(q, b, ERFC_4);
-  q = mulAdd(q, b, ERFC_3);
-  q = mulAdd(q, b, ERFC_2);
-  q = mulAdd(q, b, ERFC_1);
-  q = mulAdd(q, b, ERFC_0);
-  const far = f32x4.sub(ONE, expNormal(q));
-  return copySign(v128.bitselect(far, near, f32x4.ge(a, ONE)), x);
+  return copySign(v128.bitselect(far, mulAdd(p, x, x), f32x4.ge(z, ONE)), x);
 }

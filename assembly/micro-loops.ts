@@ -28,11 +28,18 @@ function mapRare<Op extends Guarded>(to: usize, a: usize, aStep: usize, end: usi
 
 /**
  * Takes the block for ordinary, and does it again where it was not: from a copy, if it is to take its operand's place.
- * (A test of four vectors at a time, before they are computed, took 1.1 times as long.)
+ *
+ * One vector after the other, eight before the loop ends: an engine keeps the constants in registers meanwhile. exp takes
+ * 0.95 of what a loop of one vector takes, sigmoid 0.93. (A test of four vectors at a time, before they are computed,
+ * took 1.1 times as long.)
  */
 // @ts-ignore: decorator
 @inline
 export function mapGuarded<Op extends Guarded>(to: usize, a: usize, aStep: usize, end: usize, scratch: usize): void {
+  if (aStep == 0) {
+    mapRare<Op>(to, a, aStep, end);
+    return;
+  }
   const op = changetype<Op>(0);
   if (a == to) {
     a = scratch + Layout.ScratchSpare;
@@ -40,12 +47,48 @@ export function mapGuarded<Op extends Guarded>(to: usize, a: usize, aStep: usize
   }
   let seen = ZERO;
   let x = a;
-  for (let y = to; y < end; y += 16) {
+  let y = to;
+  for (; y + 128 <= end; y += 128) {
+    const x0 = v128.load(x);
+    const begun0 = op.begin(x0);
+    seen = v128.or(seen, op.peculiarity(begun0));
+    v128.store(y, op.finish(x0, begun0));
+    const x1 = v128.load(x, 16);
+    const begun1 = op.begin(x1);
+    seen = v128.or(seen, op.peculiarity(begun1));
+    v128.store(y, op.finish(x1, begun1), 16);
+    const x2 = v128.load(x, 32);
+    const begun2 = op.begin(x2);
+    seen = v128.or(seen, op.peculiarity(begun2));
+    v128.store(y, op.finish(x2, begun2), 32);
+    const x3 = v128.load(x, 48);
+    const begun3 = op.begin(x3);
+    seen = v128.or(seen, op.peculiarity(begun3));
+    v128.store(y, op.finish(x3, begun3), 48);
+    const x4 = v128.load(x, 64);
+    const begun4 = op.begin(x4);
+    seen = v128.or(seen, op.peculiarity(begun4));
+    v128.store(y, op.finish(x4, begun4), 64);
+    const x5 = v128.load(x, 80);
+    const begun5 = op.begin(x5);
+    seen = v128.or(seen, op.peculiarity(begun5));
+    v128.store(y, op.finish(x5, begun5), 80);
+    const x6 = v128.load(x, 96);
+    const begun6 = op.begin(x6);
+    seen = v128.or(seen, op.peculiarity(begun6));
+    v128.store(y, op.finish(x6, begun6), 96);
+    const x7 = v128.load(x, 112);
+    const begun7 = op.begin(x7);
+    seen = v128.or(seen, op.peculiarity(begun7));
+    v128.store(y, op.finish(x7, begun7), 112);
+    x += 128;
+  }
+  for (; y < end; y += 16) {
     const lanes = v128.load(x);
     const begun = op.begin(lanes);
     seen = v128.or(seen, op.peculiarity(begun));
     v128.store(y, op.finish(lanes, begun));
-    x += aStep;
+    x += 16;
   }
   if (op.isPeculiar(seen)) mapRare<Op>(to, a, aStep, end);
 }

@@ -5,7 +5,22 @@
  * body. (AssemblyScript does not fold a choice by a number passed to an inlined function: it compiles every arm at
  * every use, which took minutes.)
  */
-import { erf, exp, expm1, expOfPower, log, log1p, logNormal, powerOfTwo, sigmoid, sigmoidOf, tanh } from "./math";
+import {
+  erf,
+  erfExponent,
+  erfFar,
+  exp,
+  expm1,
+  expOfPower,
+  log,
+  log1p,
+  logNormal,
+  powerOfTwo,
+  sigmoid,
+  sigmoidOf,
+  tanh,
+  tanhFar,
+} from "./math";
 import { geluTanh, geluTanhGradient } from "./math-activation";
 import { ints, ONE, SIGN, ZERO } from "./math-constants";
 import { fmod, pow } from "./math-pow";
@@ -88,8 +103,9 @@ function remainderLanes(x: v128, y: v128): v128 {
 @unmanaged export class Sin extends Unary { @inline apply(x: v128): v128 { return sin(x); } }
 @unmanaged export class Cos extends Unary { @inline apply(x: v128): v128 { return cos(x); } }
 @unmanaged export class Tan extends Unary { @inline apply(x: v128): v128 { return tan(x); } }
-@unmanaged export class Tanh extends Unary { @inline apply(x: v128): v128 { return tanh(x); } }
-@unmanaged export class Erf extends Unary { @inline apply(x: v128): v128 { return erf(x); } }
+@unmanaged export class TanhFar extends Unary { @inline apply(x: v128): v128 { return tanhFar(x); } }
+@unmanaged export class ErfExponent extends Unary { @inline apply(x: v128): v128 { return erfExponent(x); } }
+@unmanaged export class ErfFar extends Unary { @inline apply(x: v128): v128 { return erfFar(x); } }
 @unmanaged export class Asin extends Unary { @inline apply(x: v128): v128 { return asin(x); } }
 @unmanaged export class Acos extends Unary { @inline apply(x: v128): v128 { return acos(x); } }
 @unmanaged export class Atan extends Unary { @inline apply(x: v128): v128 { return atan(x); } }
@@ -109,6 +125,8 @@ function remainderLanes(x: v128, y: v128): v128 {
 @unmanaged export class Pow extends Binary { @inline apply(x: v128, y: v128): v128 { return pow(x, y); } }
 @unmanaged export class Fmod extends Binary { @inline apply(x: v128, y: v128): v128 { return fmod(x, y); } }
 @unmanaged export class Atan2 extends Binary { @inline apply(x: v128, y: v128): v128 { return atan2(x, y); } }
+@unmanaged export class Tanh extends Binary { @inline apply(x: v128, y: v128): v128 { return tanh(x, y); } }
+@unmanaged export class Erf extends Binary { @inline apply(x: v128, y: v128): v128 { return erf(x, y); } }
 @unmanaged export class GeluTanhGradient extends Binary {
   @inline apply(x: v128, y: v128): v128 { return geluTanhGradient(x, y); }
 }

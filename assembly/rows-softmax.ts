@@ -35,7 +35,8 @@ export function maximum(at: usize, count: i32): v128 {
 
 /**
  * Σ e^(x - shift), no x above the shift; with `keeps` the terms go to `out`, which may be where x is. What lies `ahead`
- * bytes further is touched on the way: the next row comes into the cache while this one is computed.
+ * bytes further is touched on the way: the next row comes into the cache while this one is computed. Four vectors, a
+ * cache line, one after the other: an engine keeps the constants in registers meanwhile.
  */
 // @ts-ignore: decorator
 @inline
@@ -45,12 +46,30 @@ function exponentialsBy(keeps: bool, out: usize, x: usize, count: i32, shift: v1
     const part = min(count, CHUNK);
     let left = part;
     let lanes = f32x4.splat(0);
+    for (; left >= 16; left -= 16) {
+      load<u8>(x + ahead);
+      if (keeps) load<u8>(out + ahead);
+      const e0 = expFalling(f32x4.sub(v128.load(x), shift));
+      lanes = f32x4.add(lanes, e0);
+      if (keeps) v128.store(out, e0);
+      const e1 = expFalling(f32x4.sub(v128.load(x, 16), shift));
+      lanes = f32x4.add(lanes, e1);
+      if (keeps) v128.store(out, e1, 16);
+      const e2 = expFalling(f32x4.sub(v128.load(x, 32), shift));
+      lanes = f32x4.add(lanes, e2);
+      if (keeps) v128.store(out, e2, 32);
+      const e3 = expFalling(f32x4.sub(v128.load(x, 48), shift));
+      lanes = f32x4.add(lanes, e3);
+      if (keeps) {
+        v128.store(out, e3, 48);
+        out += 64;
+      }
+      x += 64;
+    }
     for (; left >= 4; left -= 4) {
       const e = expFalling(f32x4.sub(v128.load(x), shift));
       lanes = f32x4.add(lanes, e);
-      load<u8>(x + ahead);
       if (keeps) {
-        load<u8>(out + ahead);
         v128.store(out, e);
         out += 16;
       }
@@ -92,6 +111,15 @@ abstract class Pointwise {
 // @ts-ignore: decorator
 @inline
 function mapRow<T extends Pointwise>(out: usize, x: usize, y: usize, count: i32, p: v128, q: v128): void {
+  for (; count >= 16; count -= 16) {
+    v128.store(out, changetype<T>(0).apply(v128.load(x), v128.load(y), p, q));
+    v128.store(out, changetype<T>(0).apply(v128.load(x, 16), v128.load(y, 16), p, q), 16);
+    v128.store(out, changetype<T>(0).apply(v128.load(x, 32), v128.load(y, 32), p, q), 32);
+    v128.store(out, changetype<T>(0).apply(v128.load(x, 48), v128.load(y, 48), p, q), 48);
+    out += 64;
+    x += 64;
+    y += 64;
+  }
   for (; count >= 4; count -= 4) {
     v128.store(out, changetype<T>(0).apply(v128.load(x), v128.load(y), p, q));
     out += 16;
