@@ -301,13 +301,30 @@ class Walk {
       this.isWanted(x) &&
       this.value(x).clone.some((node) => node.primitive.lowering.kind === "kernel" && clone.includes(node));
     const { outputs } = this.model.work[unit] as Work;
-    const group = outputs.filter((x) => this.resident[x] === 0 && (values.includes(x) || shares(x)));
+    const members = new Set([v]);
+    for (const x of outputs) {
+      const waits = this.resident[x] === 0 && (values.includes(x) || shares(x));
+      if (waits && this.areTogether([...members, x])) members.add(x);
+    }
+    const group = outputs.filter((x) => members.has(x));
     const { reads, joined } = this.need(
       group.map((x) => this.value(x)),
       group,
     );
     this.lock(reads);
     return { group, reads, joined };
+  }
+
+  /** Whether no value of the unit that is computed before some of `group` needs others of them before that. */
+  private areTogether(group: readonly number[]): boolean {
+    const { unit } = this.value(group[0] as number);
+    const missing = (v: number): readonly number[] => this.value(v).inputs.filter((x) => this.resident[x] === 0);
+    const stack = group.flatMap(missing).filter((x) => !group.includes(x));
+    for (let v = stack.pop(); v !== undefined; v = stack.pop()) {
+      if (group.includes(v)) return false;
+      if (this.value(v).unit === unit) stack.push(...missing(v));
+    }
+    return true;
   }
 
   /** Computes values of one unit again, of inputs that are in memory. */
