@@ -50,10 +50,10 @@ export function rows(pc: usize, scratch: usize, status: usize, thread: i32, thre
       normGradientRows(pc, scratch, false, first, end);
       return false;
     case RowOp.LayerNormWeight:
-      for (let block = first; block < end; block++) normWeightBlock(pc, true, block);
+      for (let block = first; block < end; block++) normWeightBlock(pc, scratch, true, block);
       return false;
     case RowOp.RmsNormWeight:
-      for (let block = first; block < end; block++) normWeightBlock(pc, false, block);
+      for (let block = first; block < end; block++) normWeightBlock(pc, scratch, false, block);
       return false;
   }
   for (let row = first; row < end; row++) softmaxFamily(pc, op, row, length);
