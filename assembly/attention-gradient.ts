@@ -1,16 +1,20 @@
 /** The gradients of attention, from its inputs alone. */
-import { AttentionBlock } from "../src/workspace/attention";
+import { AttentionBlock, attentionRows } from "../src/workspace/attention";
 import { AttentionField } from "../src/isa";
 import {
+  addTransposed,
   blank,
   copyBlock,
-  multiplyDeep,
-  multiplyPanels,
+  multiplyLower,
+  multiplyWeights,
   packColumns,
   packRows,
   rowBytes,
+  scoreBytes,
+  seenByGroup,
   visible,
   weigh,
+  wholeVectors,
 } from "./attention-block";
 import { packPanels } from "./gemm-block";
 import { clear } from "./gemm-pack";
@@ -26,6 +30,33 @@ function deliver(from: usize, fromRow: usize, rows: i32, columns: i32, factor: f
   }
 }
 
+/** P of a block, from what `weigh` gave, and dS in place of dP. */
+function pullScores(
+  pc: usize,
+  start: i32,
+  rows: i32,
+  weights: usize,
+  pulls: usize,
+  scoreRow: usize,
+  factors: usize,
+): void {
+  for (let group = 0; group < rows; group += AttentionBlock.Group) {
+    const end = min<i32>(rows, group + AttentionBlock.Group);
+    const seen = seenByGroup(pc, start + group);
+    for (let i = group; i < end; i++) {
+      const count = visible(pc, start + i);
+      const whole = wholeVectors(count);
+      scale(weights, weights, whole, load<f32>(factors + ((<usize>i) << 2)));
+      blank(weights, count, whole);
+      blank(pulls, count, whole);
+      softmaxGradientRow(pulls, weights, pulls, whole);
+      blank(pulls, count, seen);
+      weights += scoreRow;
+      pulls += scoreRow;
+    }
+  }
+}
+
 /**
  * All gradients of one matrix: with P the weights and G the gradient of the output, for every block of queries
  *
@@ -37,18 +68,20 @@ export function pullBack(pc: usize, workspace: usize, matrix: i32): void {
   const width = word(pc, AttentionField.Width);
   const valueWidth = word(pc, AttentionField.ValueWidth);
   const factor = reinterpret<f32>(word(pc, AttentionField.Scale));
-  const scoreRow = rowBytes(keys);
+  const blockRows = <i32>attentionRows(<f64>keys);
+  const block = <usize>blockRows;
+  const scoreRow = scoreBytes(keys);
   const queryRow = rowBytes(width);
   const valueRow = rowBytes(valueWidth);
   const weights = workspace + (AttentionBlock.Seed << 2);
-  const pulls = weights + scoreRow * AttentionBlock.Rows;
-  const query = pulls + scoreRow * AttentionBlock.Rows;
-  const gradient = query + queryRow * AttentionBlock.Rows;
-  const queryPanels = gradient + valueRow * AttentionBlock.Rows;
-  const gradientPanels = queryPanels + queryRow * AttentionBlock.Rows;
-  const keyColumns = gradientPanels + valueRow * AttentionBlock.Rows;
-  const valueColumns = keyColumns + scoreRow * <usize>width;
-  const keyRows = valueColumns + scoreRow * <usize>valueWidth;
+  const pulls = weights + scoreRow * block;
+  const query = pulls + scoreRow * block;
+  const gradient = query + queryRow * block;
+  const queryPanels = gradient + valueRow * block;
+  const gradientPanels = queryPanels + queryRow * block;
+  const keyColumns = gradientPanels + valueRow * block;
+  const valueColumns = keyColumns + rowBytes(keys) * <usize>width;
+  const keyRows = valueColumns + rowBytes(keys) * <usize>valueWidth;
   const keySums = keyRows + queryRow * <usize>keys;
   const valueSums = keySums + queryRow * <usize>keys;
   packColumns(pc, AttentionField.Key, matrix, keys, width, keyColumns);
@@ -72,39 +105,23 @@ export function pullBack(pc: usize, workspace: usize, matrix: i32): void {
   queryOut += queryOutRow * <usize>(batch * queries) + ((<usize>(head * width)) << 2);
   keyOut += queryOutRow * <usize>(batch * keys) + ((<usize>(head * width)) << 2);
   valueOut += valueOutRow * <usize>(batch * keys) + ((<usize>(head * valueWidth)) << 2);
-  for (let start = 0; start < queries; start += AttentionBlock.Rows) {
-    const rows = min<i32>(queries - start, AttentionBlock.Rows);
+  for (let start = 0; start < queries; start += blockRows) {
+    const rows = min(queries - start, blockRows);
     const seen = visible(pc, start + rows - 1);
+    const diagonal = visible(pc, start) - 1;
     copyBlock(pc, AttentionField.Query, matrix, start, rows, width, factor, query, queryRow);
     copyBlock(pc, AttentionField.Gradient, matrix, start, rows, valueWidth, 1, gradient, valueRow);
-    multiplyPanels(
-      rows, seen, width, query, queryRow, 4, keyColumns, keys, width, 0, weights, scoreRow, false, workspace,
-    );
+    multiplyLower(rows, seen, width, query, queryRow, keyColumns, keys, diagonal, weights, scoreRow, workspace);
     packPanels(rows, width, query, queryRow, 4, queryPanels);
     packPanels(rows, valueWidth, gradient, valueRow, 4, gradientPanels);
-    weigh(pc, start, rows, seen, weights, scoreRow, query);
-    multiplyPanels(
-      rows, seen, valueWidth, gradient, valueRow, 4, valueColumns, keys, valueWidth, 0, pulls, scoreRow, false,
-      workspace,
+    weigh(pc, start, rows, weights, scoreRow, query);
+    multiplyLower(
+      rows, seen, valueWidth, gradient, valueRow, valueColumns, keys, diagonal, pulls, scoreRow, workspace,
     );
-    let weight = weights;
-    let pull = pulls;
-    for (let i = 0; i < rows; i++) {
-      const count = visible(pc, start + i);
-      scale(weight, weight, count, load<f32>(query + ((<usize>i) << 2)));
-      softmaxGradientRow(pull, weight, pull, count);
-      blank(pull, count, seen);
-      weight += scoreRow;
-      pull += scoreRow;
-    }
-    multiplyPanels(
-      seen, valueWidth, rows, weights, 4, scoreRow, gradientPanels, valueWidth, rows, 0, valueSums, valueRow, true,
-      workspace,
-    );
-    multiplyPanels(
-      seen, width, rows, pulls, 4, scoreRow, queryPanels, width, rows, 0, keySums, queryRow, true, workspace,
-    );
-    multiplyDeep(rows, width, seen, pulls, scoreRow, keyRows, keys, query, queryRow, workspace);
+    pullScores(pc, start, rows, weights, pulls, scoreRow, query);
+    addTransposed(pc, start, rows, seen, valueWidth, weights, scoreRow, gradientPanels, valueSums, valueRow);
+    addTransposed(pc, start, rows, seen, width, pulls, scoreRow, queryPanels, keySums, queryRow);
+    multiplyWeights(pc, start, rows, width, pulls, scoreRow, keyRows, keys, query, queryRow, workspace);
     deliver(query, queryRow, rows, width, factor, queryOut + queryOutRow * <usize>start, queryOutRow);
   }
   deliver(keySums, queryRow, keys, width, 1, keyOut, queryOutRow);

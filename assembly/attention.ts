@@ -6,15 +6,16 @@
  * rows of scores stay in L2 however many keys there are, so that the softmax needs no rescaling and the gradient can
  * compute it again without anything saved. Memory is linear in the numbers of queries and keys.
  */
-import { AttentionBlock } from "../src/workspace/attention";
+import { AttentionBlock, attentionRows } from "../src/workspace/attention";
 import { AttentionField } from "../src/isa";
 import {
   copyBlock,
-  multiplyDeep,
-  multiplyPanels,
+  multiplyLower,
+  multiplyWeights,
   packColumns,
   packRows,
   rowBytes,
+  scoreBytes,
   visible,
   weigh,
 } from "./attention-block";
@@ -34,7 +35,7 @@ import { address, shareStart, word } from "./word";
  * outside of the output and the thread's own workspace. There is at least one key.
  *
  * A causal query i looks at keys 0 to i. What it may not look at has weight 0, by which its value is multiplied where a
- * block of queries has it in view: an infinite value there gives NaN. A row of scores with a NaN, or with nothing but
+ * later query of its group (`AttentionBlock.Group`) does: an infinite value there gives NaN. A row of scores with a NaN, or with nothing but
  * -∞, gives NaN. Bits depend on the operands' values alone. Measured on numbers from -1 to 1, with 1 to 300 keys of width 1
  * to 72: errors of the output below 3.5 · 2⁻²⁴ of the largest value, of the gradients below 9.9 · 2⁻²⁴ of their largest.
  */
@@ -49,14 +50,15 @@ export function attention(pc: usize, thread: i32, threads: i32): void {
     for (let matrix = shareStart(matrices, thread, threads); matrix < end; matrix++) pullBack(pc, workspace, matrix);
     return;
   }
-  const blocks = unitsOf(queries, AttentionBlock.Rows);
+  const rows = <i32>attentionRows(<f64>word(pc, AttentionField.Keys));
+  const blocks = unitsOf(queries, rows);
   const end = shareStart(matrices * blocks, thread + 1, threads);
   let unit = shareStart(matrices * blocks, thread, threads);
   while (unit < end) {
     const matrix = unit / blocks;
     const first = unit - matrix * blocks;
     const last = min(blocks, first + end - unit);
-    attend(pc, workspace, matrix, first * AttentionBlock.Rows, min(queries, last * AttentionBlock.Rows));
+    attend(pc, workspace, matrix, first * rows, min(queries, last * rows));
     unit += last - first;
   }
 }
@@ -68,14 +70,15 @@ function attend(pc: usize, workspace: usize, matrix: i32, first: i32, end: i32):
   const valueWidth = word(pc, AttentionField.ValueWidth);
   const factor = reinterpret<f32>(word(pc, AttentionField.Scale));
   const heads = word(pc, AttentionField.Heads);
-  const scoreRow = rowBytes(keys);
+  const scoreRow = scoreBytes(keys);
   const queryRow = rowBytes(width);
   const valueRow = rowBytes(valueWidth);
+  const blockRows = <i32>attentionRows(<f64>keys);
   const scores = workspace + (AttentionBlock.Seed << 2);
-  const query = scores + scoreRow * AttentionBlock.Rows;
-  const value = query + queryRow * AttentionBlock.Rows;
-  const packedKeys = value + valueRow * AttentionBlock.Rows;
-  const packedValues = packedKeys + scoreRow * <usize>width;
+  const query = scores + scoreRow * <usize>blockRows;
+  const value = query + queryRow * <usize>blockRows;
+  const packedKeys = value + valueRow * <usize>blockRows;
+  const packedValues = packedKeys + rowBytes(keys) * <usize>width;
   packColumns(pc, AttentionField.Key, matrix, keys, width, packedKeys);
   packRows(pc, AttentionField.Value, matrix, keys, valueWidth, packedValues);
 
@@ -83,17 +86,18 @@ function attend(pc: usize, workspace: usize, matrix: i32, first: i32, end: i32):
   const outRow = (<usize>(heads * valueWidth)) << 2;
   let out = address(pc, AttentionField.Out) + ((<usize>((matrix - batch * heads) * valueWidth)) << 2);
   out += outRow * <usize>(batch * word(pc, AttentionField.Queries) + first);
-  for (let start = first; start < end; start += AttentionBlock.Rows) {
-    const rows = min<i32>(end - start, AttentionBlock.Rows);
+  for (let start = first; start < end; start += blockRows) {
+    const rows = min(end - start, blockRows);
     const seen = visible(pc, start + rows - 1);
+    const diagonal = visible(pc, start) - 1;
     copyBlock(pc, AttentionField.Query, matrix, start, rows, width, factor, query, queryRow);
-    multiplyPanels(
-      rows, seen, width, query, queryRow, 4, packedKeys, keys, width, 0, scores, scoreRow, false, workspace,
-    );
+    multiplyLower(rows, seen, width, query, queryRow, packedKeys, keys, diagonal, scores, scoreRow, workspace);
     // The queries have been used, and their place is free for the factors, which the values are multiplied by in the
     // end: there are fewer of those than of weights.
-    weigh(pc, start, rows, seen, scores, scoreRow, query);
-    multiplyDeep(rows, valueWidth, seen, scores, scoreRow, packedValues, keys, value, valueRow, workspace);
+    weigh(pc, start, rows, scores, scoreRow, query);
+    multiplyWeights(
+      pc, start, rows, valueWidth, scores, scoreRow, packedValues, keys, value, valueRow, workspace,
+    );
     let row = value;
     for (let i = 0; i < rows; i++) {
       scale(out, row, valueWidth, load<f32>(query + ((<usize>i) << 2)));

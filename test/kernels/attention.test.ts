@@ -161,6 +161,7 @@ const SIZES: readonly (readonly [number, number, number, number])[] = [
   [rows + 1, 37, 7, 21],
   [2 * rows, 2 * rows, 32, 32],
   [2 * rows + 5, 81, 12, 33],
+  [50, 260, 8, 4],
   [5, 300, 24, 9],
   [100, 9, 72, 6],
 ];
