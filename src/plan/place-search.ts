@@ -1,6 +1,6 @@
 /**
- * The search behind placement: lay out extents of memory by several greedy orders; where they are few, try everything;
- * then climb from the best order by changing it where it hurts.
+ * The search behind placement: extents of memory are laid out by a greedy order; where that takes more than there is, they
+ * are fitted into it with going back; and where that fails, a greedy order is changed where it hurts, time and again.
  *
  * The search is bounded by work and not by a clock, so a plan is the same on every machine.
  */
@@ -10,6 +10,8 @@ import { placeExactly } from "./place-exact.js";
 
 /** Comparisons of two extents that climbing may cost: some tens of milliseconds. */
 export const CLIMBING_WORK = 2e8;
+/** Halvings of what is between the bytes wanted and the greedy orders', in each of which extents are fitted. */
+const HALVINGS = 2;
 /** After so many turns the best order so far is gone back to, unless the last is as good. */
 const TURNS_ASTRAY = 16;
 /** How many of the greedy orders are climbed from. */
@@ -18,12 +20,6 @@ const CLIMBS = 2;
 const MIN_TURNS = 40;
 /** Turns of climbing for each extent: more seldom find anything. */
 const TURNS_PER_EXTENT = 8;
-/**
- * Comparisons beyond these for few extents, which are hard to place one by one: 33 of 400 random programs of up to 12
- * values could not be placed in the bytes alive at once without, and none with.
- */
-const SMALL_WORK = 1e6;
-
 /** Lays extents out one after the other, each into the lowest gap that is free while it is alive. */
 class Layer {
   private readonly offsets: Float64Array;
@@ -103,17 +99,24 @@ export function search(extents: Extents, bound: number, enough = bound, work = C
   for (const order of greedyOrders(extents)) {
     const { offsets, total } = layer.lay(order);
     const placement = { offsets: offsets.slice(), total };
+    const exact = total > content && starts.length === 0 ? placeExactly(extents, content) : null;
     starts.push({ order, placement });
     if (total < best.total) best = placement;
     if (total <= content) return best;
+    if (exact !== null) return exact;
   }
-  const exact = enough < bound ? null : placeExactly(extents, enough);
-  if (exact !== null) return exact;
+  let low = content;
+  for (let i = 0; i < HALVINGS; i++) {
+    const middle = (low + best.total) / 2;
+    const exact = placeExactly(extents, middle);
+    if (exact === null) low = middle;
+    else best = exact;
+  }
   // What stands above the bound was laid too late: it moves forward in the order, by a random share of its way to the
   // front, now a long and now a short one, and all is laid again (squeaky wheel optimization: Joslin and Clements 1999).
   const position = new Float64Array(bytes.length);
   const turns = Math.min(
-    TURNS_PER_EXTENT * bytes.length + SMALL_WORK / bytes.length ** 2,
+    TURNS_PER_EXTENT * bytes.length,
     Math.floor(MIN_TURNS * (work / CLIMBING_WORK) + work / bytes.length ** 2),
   );
   const climbs = starts.sort((a, b) => a.placement.total - b.placement.total).slice(0, CLIMBS);
