@@ -10,6 +10,8 @@ import { placeExactly } from "./place-exact.js";
 
 /** Comparisons of two extents that climbing may cost: some tens of milliseconds. */
 export const CLIMBING_WORK = 2e8;
+/** Where extents are many, laying them all takes long, and so near to the bound no further order is tried. */
+const [MANY, NEAR] = [2000, 1.002];
 /** Halvings of what is between the bytes wanted and the greedy orders', in each of which extents are fitted. */
 const HALVINGS = 2;
 /** After so many turns the best order so far is gone back to, unless the last is as good. */
@@ -17,7 +19,7 @@ const TURNS_ASTRAY = 16;
 /** How many of the greedy orders are climbed from. */
 const CLIMBS = 2;
 /** Turns of climbing on the largest graphs. */
-const MIN_TURNS = 40;
+const MIN_TURNS = 8;
 /** Turns of climbing for each extent: more seldom find anything. */
 const TURNS_PER_EXTENT = 8;
 /** Lays extents out one after the other, each into the lowest gap that is free while it is alive. */
@@ -87,13 +89,14 @@ function generator(): () => number {
 /**
  * Places extents.
  * @param bound bytes that no placement can go below
- * @param enough bytes at which the search ends
+ * @param enough bytes at which the search ends; where they are the bound, it may end near it
  * @param work comparisons of two extents that climbing may cost: with more, what is found is never worse
  */
 export function search(extents: Extents, bound: number, enough = bound, work = CLIMBING_WORK): Placement {
   const { bytes } = extents;
   const layer = new Layer(extents);
-  const content = Math.max(bound, enough);
+  const isNear = bytes.length > MANY && enough === bound;
+  const content = isNear ? bound * NEAR : Math.max(bound, enough);
   let best: Placement = { offsets: new Float64Array(0), total: Number.POSITIVE_INFINITY };
   const starts: { readonly order: Int32Array; readonly placement: Placement }[] = [];
   for (const order of greedyOrders(extents)) {

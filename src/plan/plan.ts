@@ -250,7 +250,8 @@ export function compilePlan(request: Request): Plan {
   debug(1, () => {
     const nodes = units.reduce((sum, unit) => sum + unit.nodes.length, 0);
     const ms = (performance.now() - started).toFixed(1);
-    return `plan: ${nodes} nodes, ${lowered.steps.length} steps, ${temporaryBytes} bytes of temporaries (${liveBytes(temporaries)} alive at once), ${ms} ms`;
+    const { length } = lowered.steps;
+    return `plan: ${nodes} nodes, ${length} step${length === 1 ? "" : "s"}, ${temporaryBytes} bytes of temporaries (${liveBytes(temporaries)} alive at once), ${ms} ms`;
   });
   debug(3, () => `${printSteps(lowered.steps)}\narena:\n${printArena(temporaries)}`);
 

@@ -185,7 +185,13 @@ class Hoist {
       this.peak = Math.max(this.peak, this.live);
       this.live -= this.frees(next);
       for (const value of values) this.unread.set(value, (this.unread.get(value) as number) - 1);
-      const near = [...values, ...(this.units[next] as Unit).nodes].flatMap((value) => this.readers.get(value) ?? []);
+      // What pays now and did not before can run only now, or is the last to read something.
+      const enabled = (this.users[next] as number[]).filter((user) => this.waitsFor[user] === 0);
+      const near = [...values, ...(this.units[next] as Unit).nodes].flatMap((value) =>
+        this.unread.get(value) === 1
+          ? (this.readers.get(value) as number[])
+          : enabled.filter((user) => (this.reads[user] as Node[]).includes(value)),
+      );
       for (const other of near) if (this.pays(other)) stack.push(other);
     }
   }

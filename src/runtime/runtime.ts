@@ -273,7 +273,11 @@ export class Program {
     }
     const started = debugLevel >= 4 ? performance.now() : 0;
     const stopped = runtime.observer === null ? runtime.run(this.block.address) : this.runFor(runtime.observer);
-    debug(4, () => `run: ${plan.steps.length} steps, ${(1000 * (performance.now() - started)).toFixed(1)} µs`);
+    debug(
+      4,
+      () =>
+        `run: ${plan.steps.length} step${plan.steps.length === 1 ? "" : "s"}, ${(1000 * (performance.now() - started)).toFixed(1)} µs`,
+    );
     if (stopped !== null) throw this.indexError(stopped);
     return plan.results.map(({ offset, dtype, shape }) => runtime.read(temporaries + offset, dtype, sizeOf(shape)));
   }

@@ -103,7 +103,9 @@ interface Candidate {
 }
 
 function candidateOf(units: readonly Unit[], targets: Targets, wanted: Wanted, layOut: LayOut): Candidate {
-  const laidOut = layOut(units, targets);
+  // Without a budget, where it lies does not matter yet.
+  const laidOut =
+    wanted.budget === undefined ? layOut(units, targets, Number.POSITIVE_INFINITY) : layOut(units, targets);
   const own = new Set(laidOut.lowered.temporaries);
   const argumentBytes = laidOut.temporaries.reduce((sum, buffer) => (own.has(buffer) ? sum : sum + buffer.bytes), 0);
   const model = modelOf(units, laidOut.lowered, argumentBytes);

@@ -386,10 +386,11 @@ class Walk {
     }
   }
 
-  /** Scores the values that could be given up, or left for later. */
-  private score(scores: Map<number, number>, deferrable: readonly number[], deferred: readonly number[]): void {
+  /** Of the values that could be given up or left for later, the one with the best score; -1 if there is none. */
+  private victim(deferrable: readonly number[], deferred: readonly number[]): number {
     const { values, choices } = this;
     this.look();
+    let [best, most] = [-1, 0];
     const consider = (v: number, cost: number): void => {
       if (choices.pinned?.has(gapOf(v, this.nextUse[v] as number))) return;
       const distance = Math.min((this.needed[v] as number) - this.time, values.length);
@@ -397,7 +398,8 @@ class Walk {
       const first = choices.spare?.(v, this.time, this.needed[v] as number) === true ? FIRST : 1;
       // What is needed at once stays.
       const last = (this.needed[v] as number) > this.value(v).until ? LAST : 1;
-      if (score > 0) scores.set(v, score * first * last);
+      const all = score * first * last;
+      if (score > 0 && (all > most || (all === most && v < best))) [best, most] = [v, all];
     };
     for (let v = 0; v < values.length; v++) {
       if (this.resident[v] === 0 || this.locked[v] !== 0 || (values[v] as Value).kept) continue;
@@ -406,6 +408,7 @@ class Walk {
     for (const v of deferrable) {
       if (!deferred.includes(v)) consider(v, (this.again[v] as number) - this.value(v).ownCost);
     }
+    return best;
   }
 
   /**
@@ -417,10 +420,8 @@ class Walk {
     const deferred: number[] = [];
     let more = bytes;
     while (this.live + more > this.limit) {
-      const scores = new Map<number, number>();
-      this.score(scores, deferrable, deferred);
-      if (scores.size === 0) return { unit: this.time, bytes: this.live + more };
-      const [best] = [...scores].reduce((a, b) => (b[1] > a[1] || (b[1] === a[1] && b[0] < a[0]) ? b : a));
+      const best = this.victim(deferrable, deferred);
+      if (best === -1) return { unit: this.time, bytes: this.live + more };
       if (this.resident[best] === 1) this.giveUp(best);
       else {
         deferred.push(best);
