@@ -5,20 +5,17 @@
  * The argument holds for the moment before any operator that reads its inputs from memory runs for the first time. All
  * that it is computed from has been computed by then, and nothing that is computed from it. What the operators behind it
  * read must then be in memory, or be computed later: once more if it is of the former, and from what is in memory or is
- * computed later in its turn. Which values to keep is a choice, and the best one is a minimum cut once bytes have a
- * price in operations (as in Jain et al., "Checkmate", MLSys 2020, the minimum-cut partitioner of PyTorch's AOTAutograd
- * keeps values so). At any price, that cut less the price of the budget is no more than what must be computed again
- * (Lagrangian duality); the best price and the worst moment give the bound.
+ * computed later in its turn. What the best choice of what to keep costs is a bound (see {@link Choice}), and the worst
+ * moment gives the best one.
  *
- * Left out, so the bound may be too small: that values come whole, and that what is computed again has to find room at
- * other moments too.
+ * Left out, so the bound may be too small: that what is computed again has to find room at other moments too.
  */
 import { sizeOf } from "../src/graph/shape.js";
 import type { Node } from "../src/graph/tensor.js";
 import { isLeaf, topological } from "../src/graph/walk.js";
 import type { Plan } from "../src/plan/plan.js";
+import { Choice, type Keepable } from "../src/plan/recompute/keep.js";
 import { flopsOf } from "../src/plan/recompute/model.js";
-import { Network } from "./min-cut.js";
 
 /** What computes a value, or a value that is there from the start. */
 export interface Operation {
@@ -39,141 +36,77 @@ export interface Operation {
   readonly during: number | null;
 }
 
-/** More than anything costs. */
-const NEVER = 2 ** 50;
-/** Prices that are tried at one moment: each halves what is left to gain, or nearly. */
-const MAX_PRICES = 20;
-
-/** Values to keep at a moment: their bytes, and what is computed again for want of others. */
-interface Cut {
-  readonly bytes: number;
-  readonly flops: number;
-  /** What the network gives: flops and priced bytes, rounded down. */
-  readonly least: number;
+/** The moment before an operation runs for the first time. */
+interface Moment {
+  /** What is there then. */
+  readonly choice: Choice;
+  /** Bytes that the operation takes to run, of which no choice is left. */
+  readonly during: number;
 }
 
-/** The moment before operation `at` runs for the first time. */
-class Moment {
-  private readonly before: Uint8Array;
-  private readonly behind: Uint8Array;
-  private readonly needed: Uint8Array;
-  /** What the operation itself reads. */
-  private readonly held: Uint8Array;
-  /** Bytes that it takes to run, of which no choice is left. */
-  readonly during: number;
-
-  constructor(
-    private readonly operations: readonly Operation[],
-    at: number,
-  ) {
-    const count = operations.length;
-    this.before = new Uint8Array(count);
-    this.behind = new Uint8Array(count);
-    this.needed = new Uint8Array(count);
-    this.held = new Uint8Array(count);
-    const { inputs, during } = this.operation(at);
-    this.during = during as number;
-    for (const x of inputs) this.before[x] = 1;
-    for (let v = at - 1; v >= 0; v--)
-      if (this.before[v] === 1) for (const x of this.operation(v).inputs) this.before[x] = 1;
-    this.behind[at] = 1;
-    operations.forEach(({ inputs, isResult }, v) => {
-      if (inputs.some((x) => this.behind[x] === 1)) this.behind[v] = 1;
-      if (isResult) this.needed[v] = 1;
-      if (this.behind[v] === 1) for (const x of inputs) this.needed[x] = 1;
-    });
-    for (const x of inputs) {
-      const base = this.baseOf(x);
-      if (base !== null) this.held[base] = 1;
-    }
-  }
-
-  private operation(v: number): Operation {
-    return this.operations[v] as Operation;
-  }
-
+function momentOf(operations: readonly Operation[], at: number): Moment {
+  const operation = (v: number): Operation => operations[v] as Operation;
+  const { inputs, during } = operation(at);
+  const before = new Set(inputs);
+  for (let v = at - 1; v >= 0; v--) if (before.has(v)) for (const x of operation(v).inputs) before.add(x);
+  const behind = new Set([at]);
+  const needed = new Set<number>();
+  operations.forEach(({ inputs, isResult }, v) => {
+    if (inputs.some((x) => behind.has(x))) behind.add(v);
+    if (isResult) needed.add(v);
+    if (behind.has(v)) for (const x of inputs) needed.add(x);
+  });
   /** What a view shows; null if that may be gone when a copy of the view, which is smaller, is read instead. */
-  private baseOf(v: number): number | null {
-    const { isView, inputs, bytes } = this.operation(v);
+  const baseOf = (v: number): number | null => {
+    const { isView, inputs, bytes } = operation(v);
     if (!isView) return v;
     const [input] = inputs as [number];
-    return this.operation(input).bytes > bytes ? null : this.baseOf(input);
-  }
-
-  /**
-   * The cheapest choice. For every value the network has one node for its being needed and one for its being computed
-   * later; being needed and not computed costs its bytes, being computed costs its flops and makes its inputs needed.
-   */
-  cut(priceOf: (flops: number) => number, bytePrice: number): Cut {
-    const { operations } = this;
-    const count = operations.length;
-    const [source, sink] = [2 * count, 2 * count + 1];
-    const network = new Network(2 * count + 2);
-    const stays = ({ flops }: Operation, v: number): boolean =>
-      this.held[v] === 1 || flops === Number.POSITIVE_INFINITY;
-    const again = ({ flops }: Operation, v: number): number => (this.before[v] === 1 ? flops : 0);
-    operations.forEach((operation, v) => {
-      if (this.behind[v] === 1) return;
-      if (this.needed[v] === 1) network.add(source, v, NEVER);
-      const price = Math.floor(bytePrice * operation.bytes);
-      if (stays(operation, v)) network.add(v, sink, price);
-      else {
-        network.add(v, count + v, price);
-        network.add(count + v, sink, priceOf(again(operation, v)));
-        for (const x of operation.inputs) network.add(count + v, x, NEVER);
-      }
-    });
-    const least = network.flow(source, sink);
-    let [bytes, flops] = [0, 0];
-    operations.forEach((operation, v) => {
-      if (this.behind[v] === 1 || !network.isReached(v)) return;
-      if (stays(operation, v) || !network.isReached(count + v)) bytes += operation.bytes;
-      else flops += again(operation, v);
-    });
-    return { bytes, flops, least };
-  }
-
-  /** The least bytes with which the operation can run. */
-  leastBytes(): number {
-    return this.during + this.cut(() => 0, 1).bytes;
-  }
-
-  /** What must be computed again after this moment, at least. */
-  leastAgain(budget: number): number {
-    const room = budget - this.during;
-    let most = this.cut((flops) => (flops > 0 ? NEVER : 0), 1);
-    if (most.bytes <= room) return 0;
-    let fewest = this.cut(() => 0, 1);
-    if (fewest.bytes > room) return Number.POSITIVE_INFINITY;
-    let bound = 0;
-    for (let i = 0; i < MAX_PRICES; i++) {
-      const price = (fewest.flops - most.flops) / (most.bytes - fewest.bytes);
-      const next = this.cut((flops) => flops, price);
-      bound = Math.max(bound, next.least - price * room);
-      if (next.flops + price * next.bytes >= (1 - 1e-9) * (most.flops + price * most.bytes)) break;
-      if (next.bytes > room) most = next;
-      else fewest = next;
-    }
-    return bound;
-  }
+    return operation(input).bytes > bytes ? null : baseOf(input);
+  };
+  const held = new Set(inputs.map(baseOf));
+  const values = operations.map(({ inputs, bytes, flops }, v): Keepable => {
+    if (behind.has(v)) return { inputs: [], bytes: 0, cost: 0, needed: false };
+    const computed = flops === Number.POSITIVE_INFINITY || before.has(v) ? flops : 0;
+    // All that the operation itself reads has to be there.
+    return held.has(v)
+      ? { inputs: [], bytes, cost: Number.POSITIVE_INFINITY, needed: true }
+      : { inputs, bytes, cost: computed, needed: needed.has(v) };
+  });
+  return { choice: new Choice(values), during: during as number };
 }
+
+/**
+ * In steps of so few operations, where each value is a large share of a budget, the moments at which the best choice is
+ * looked for, and how often a value is settled for that. More of either takes minutes and gained nothing in larger ones.
+ */
+const [SMALL, MAX_CHOICES, MAX_BRANCHES] = [1000, 3, 400];
 
 /** The bounds of a step. */
 export class Bound {
   private readonly moments: readonly Moment[];
 
-  constructor(operations: readonly Operation[]) {
-    this.moments = operations.flatMap(({ during }, at) => (during === null ? [] : [new Moment(operations, at)]));
+  constructor(private readonly operations: readonly Operation[]) {
+    this.moments = operations.flatMap(({ during }, at) => (during === null ? [] : [momentOf(operations, at)]));
   }
 
   /** Bytes of temporaries without which no plan gets by. */
   leastBytes(): number {
-    return Math.max(0, ...this.moments.map((moment) => moment.leastBytes()));
+    return Math.max(0, ...this.moments.map(({ choice, during }) => during + choice.fewestBytes()));
   }
 
   /** Floating-point operations that every plan within a budget computes again; infinite where no plan keeps to it. */
   leastAgain(budget: number): number {
-    return Math.max(0, ...this.moments.map((moment) => moment.leastAgain(budget)));
+    const rough = this.moments.map(({ choice, during }) => {
+      const room = budget - during;
+      return { choice, room, bound: choice.within(room, 0).bound };
+    });
+    rough.sort((a, b) => b.bound - a.bound);
+    let most = rough[0]?.bound ?? 0;
+    if (most === Number.POSITIVE_INFINITY || this.operations.length > SMALL) return most;
+    for (const { choice, room } of rough.slice(0, MAX_CHOICES)) {
+      most = Math.max(most, choice.within(room, MAX_BRANCHES, most).bound);
+    }
+    return most;
   }
 }
 

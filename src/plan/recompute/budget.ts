@@ -2,12 +2,13 @@
  * The search for what to compute again so that a program, placed, fits a budget at the least cost.
  *
  * In small programs that is a shortest path. In others it is a portfolio of walks with different scores and of the dynamic
- * program where the forward pass is a chain, and then local search from the best of them. It is bounded by counts and not
- * by a clock, so a plan is the same on every machine.
+ * program where the forward pass is a chain, of what is best kept where memory is shortest, and of local search from the best
+ * of them. It is bounded by counts and not by a clock, so a plan is the same on every machine.
  */
 
 import { cheapest } from "./exact.js";
 import type { Model } from "./model.js";
+import { sparesOf } from "./moments.js";
 import { chainOf } from "./stages.js";
 import { type Choices, isRoute, type Route, route, SCORES } from "./walk.js";
 
@@ -45,7 +46,7 @@ const HALVINGS = 10;
 const NEAR = 1.5;
 /** Shares of the budget that chains are planned for: what a program needs at once is not known to the byte. */
 const SHARES = [1, 0.8];
-/** How many of the ways to choose are tried with each of them. */
+/** How many of the ways to choose are tried with each of them, and with what is kept at a moment. */
 const CHAIN_WAYS = 2;
 
 /** Ways to choose, of which no single one is best on every graph. */
@@ -84,6 +85,17 @@ export function fitBudget<P>(
     }
     return fits;
   };
+  /** Local search: the costliest values are kept after all, one by one, and others go in their place. */
+  const refine = (done: Route | null): Route | null => {
+    const found = best as (Fitted<P> & { readonly choices: Choices }) | null;
+    if (found === null || found.route === done) return done;
+    const pinned = new Set<number>();
+    for (const gap of costliest(model, found.route).slice(0, MAX_TRIES)) {
+      pinned.add(gap);
+      if (!attempt({ ...found.choices, pinned })) pinned.delete(gap);
+    }
+    return (best as unknown as Fitted<P>).route;
+  };
   for (const [share, ways] of EXACT_TRIES) {
     let placed = { bytes: 0 } as Fitted<P>["placed"];
     const accepts = (route: Route): boolean => {
@@ -100,20 +112,17 @@ export function fitBudget<P>(
     const spare = chain(share * (budget - model.argumentBytes));
     if (spare !== null) for (const choices of ways.slice(0, CHAIN_WAYS)) attempt({ ...choices, spare });
   }
-  const found = best as (Fitted<P> & { readonly choices: Choices }) | null;
-  if (found === null) {
+  if (best === null) {
     const least = leastOf(model, dropAfter, place);
     const { fitted, unit } = least;
     if (fitted !== null && fitted.placed.bytes <= budget) return fitted;
     return { bytes: fitted?.placed.bytes ?? Number.POSITIVE_INFINITY, unit };
   }
-
-  // Local search: the costliest values are kept after all, one by one, and others go in their place.
-  const pinned = new Set<number>();
-  for (const gap of costliest(model, found.route).slice(0, MAX_TRIES)) {
-    pinned.add(gap);
-    if (!attempt({ ...found.choices, pinned })) pinned.delete(gap);
+  const refined = refine(null);
+  for (const spare of sparesOf(model, budget)) {
+    for (const choices of ways.slice(0, CHAIN_WAYS)) attempt({ ...choices, spare });
   }
+  refine(refined);
   return best as unknown as Fitted<P>;
 }
 

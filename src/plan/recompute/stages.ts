@@ -24,7 +24,7 @@ interface Part extends Stage {
 }
 
 /** The bytes alive between the units, of values that are computed in `from` or later. */
-function aliveBytes({ values, work }: Model, from: number): number[] {
+export function aliveBytes({ values, work }: Model, from: number): number[] {
   const change = new Float64Array(work.length + 1);
   for (const { unit, uses, bytes } of values) {
     if (unit < from) continue;
