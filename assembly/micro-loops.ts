@@ -104,6 +104,35 @@ export function map2<Op extends Binary>(to: usize, a: usize, aStep: usize, b: us
   }
 }
 
+/** A long body of many constants: four vectors one after the other, for which an engine reads the constants once. */
+// @ts-ignore: decorator
+@inline
+export function mapFours<Op extends Binary>(
+  to: usize,
+  a: usize,
+  aStep: usize,
+  b: usize,
+  bStep: usize,
+  end: usize,
+): void {
+  const op = changetype<Op>(0);
+  for (; to + 64 <= end; to += 64) {
+    v128.store(to, op.apply(v128.load(a), v128.load(b)));
+    a += aStep;
+    b += bStep;
+    v128.store(to, op.apply(v128.load(a), v128.load(b)), 16);
+    a += aStep;
+    b += bStep;
+    v128.store(to, op.apply(v128.load(a), v128.load(b)), 32);
+    a += aStep;
+    b += bStep;
+    v128.store(to, op.apply(v128.load(a), v128.load(b)), 48);
+    a += aStep;
+    b += bStep;
+  }
+  map2<Op>(to, a, aStep, b, bStep, end);
+}
+
 /** Short bodies: four vectors at a time, so that the loop's own instructions do not count. */
 // @ts-ignore: decorator
 @inline

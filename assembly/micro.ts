@@ -7,7 +7,7 @@
  */
 import { Layout, MicroOp } from "../src/isa";
 import { ADAM_STEP_BYTES, adamStep } from "./micro-adam";
-import { map1, map2, map6, mapGuarded, stream1, stream2, stream3, stream4 } from "./micro-loops";
+import { map1, map2, map6, mapFours, mapGuarded, stream1, stream2, stream3, stream4 } from "./micro-loops";
 import {
   Abs,
   AbsI,
@@ -336,7 +336,7 @@ function mathematical2(op: i32, to: usize, a: usize, aStep: usize, b: usize, bSt
       map2<Atan2>(to, a, aStep, b, bStep, end);
       break;
     case MicroOp.GeluTanhGradient:
-      map2<GeluTanhGradient>(to, a, aStep, b, bStep, end);
+      mapFours<GeluTanhGradient>(to, a, aStep, b, bStep, end);
       break;
     case MicroOp.DivI:
       map2<DivI>(to, a, aStep, b, bStep, end);
