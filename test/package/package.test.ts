@@ -32,6 +32,17 @@ describe("the package", () => {
     expect(messages).toEqual([]);
   });
 
+  it.each(["index", "nn/index", "optim/index", "data/index", "io/index"])(
+    "gives Node what it gives pages: %s",
+    async (entry) => {
+      const kinds = async (bundle: string): Promise<Record<string, string>> => {
+        const exported: object = await import(new URL(`../../build/${bundle}/${entry}.js`, import.meta.url).href);
+        return Object.fromEntries(Object.entries(exported).map(([name, value]) => [name, typeof value]));
+      };
+      expect(await kinds("node")).toEqual(await kinds("js"));
+    },
+  );
+
   it("runs from its entry points", async () => {
     const { outputText } = ts.transpileModule(ts.sys.readFile(consumer) as string, { compilerOptions: strictest });
     // Beside the source, so that the package's own name resolves.
