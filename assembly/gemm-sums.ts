@@ -174,7 +174,7 @@ function sumRow(depth: i32, a: usize, x: usize, sum: usize): void {
 
 /**
  * Cᵀ = Cᵀ + (A·X)ᵀ for a matrix A with rows of adjacent elements and up to `SUMMED_COLUMNS` columns X, whose strides may
- * be anything. Columns of C are adjacent elements. `factors` is room for `columns · GemmBlock.Depth` floats.
+ * be anything. Columns of C are adjacent elements. `workspace` is room for `columns · GemmBlock.Depth` floats.
  */
 export function sumRows(
   rows: i32,
@@ -187,14 +187,17 @@ export function sumRows(
   xColumn: usize,
   c: usize,
   cColumn: usize,
-  factors: usize,
+  workspace: usize,
 ): void {
   const tile = columns === 3 ? 12 : SUMMED_ROWS;
-  const blockDepth = (evenDepth(depth, GemmBlock.Depth) + 3) & ~3;
+  // A column of adjacent elements needs no packing, and so no blocks: rows that are read to their end come in faster.
+  const inPlace = columns === 1 && xRow === 4;
+  const blockDepth = inPlace ? depth : (evenDepth(depth, GemmBlock.Depth) + 3) & ~3;
   for (let k = 0; k < depth; k += blockDepth) {
     const steps = min(depth - k, blockDepth);
     const length = (<usize>steps) << 2;
-    pack(columns, steps, x + xRow * <usize>k, xColumn, xRow, factors, length);
+    const factors = inPlace ? x : workspace;
+    if (!inPlace) pack(columns, steps, x + xRow * <usize>k, xColumn, xRow, factors, length);
     let ak = a + ((<usize>k) << 2);
     let ck = c;
     for (let i = 0; i < rows; ) {
@@ -204,8 +207,8 @@ export function sumRows(
       if (high > 1) {
         whole = steps & ~3;
         // Only rows that lie one behind the other can be touched in the order of memory.
-        const touches = aRow === length && left >= tile * 2;
-        const next = touches ? ak + aRow * tile : factors;
+        const touches = aRow === length && steps <= GemmBlock.Depth && left >= tile * 2;
+        const next = touches ? ak + aRow * tile : workspace;
         sumGroups(high, columns, whole, ak, aRow, factors, length, ck, cColumn, next, touches ? tile << 4 : 0);
       }
       if (whole < steps) {
