@@ -115,6 +115,31 @@ export function pack(
   }
 }
 
+/** One row after the other, of `columns` (1 to 3) elements each. */
+// @ts-ignore: decorator
+@inline
+function copyFewColumns(columns: i32, rows: i32, from: usize, fromColumn: usize, to: usize, toRow: usize): void {
+  const second = from + fromColumn;
+  const third = second + fromColumn;
+  const bytes = (<usize>rows) << 2;
+  for (let at: usize = 0; at < bytes; at += 4) {
+    store<u32>(to, load<u32>(from + at));
+    if (columns > 1) store<u32>(to, load<u32>(second + at), 4);
+    if (columns > 2) store<u32>(to, load<u32>(third + at), 8);
+    to += toRow;
+  }
+}
+
+/**
+ * As `pack`, for 1 to 3 columns of adjacent elements each, by rows: `pack` would take three turns of a loop for the row of
+ * three that one does here. Measured on a product with 8192 × 64: 46 % of the ceiling against 43 %.
+ */
+export function packFewColumns(rows: i32, columns: i32, from: usize, fromColumn: usize, to: usize, toRow: usize): void {
+  if (columns === 3) copyFewColumns(3, rows, from, fromColumn, to, toRow);
+  else if (columns === 2) copyFewColumns(2, rows, from, fromColumn, to, toRow);
+  else copyFewColumns(1, rows, from, fromColumn, to, toRow);
+}
+
 /** Columns [0, 4), [0, 8) or [0, 16), by `vectors`, of rows of adjacent elements. */
 // @ts-ignore: decorator
 @inline

@@ -17,7 +17,7 @@ import { Flag, GemmField } from "../src/isa";
 import { elementwiseRange } from "./elementwise";
 import { evenDepth, lastPanel, multiplyBlock, packPanels, unitsOf } from "./gemm-block";
 import { sweepRows } from "./gemm-narrow";
-import { clear, pack } from "./gemm-pack";
+import { clear, pack, packFewColumns } from "./gemm-pack";
 import { SUMMED_COLUMNS, SUMMED_ROWS, sumRows } from "./gemm-sums";
 import { address, flagsOf, lengthOf, shareStart, word } from "./word";
 
@@ -132,7 +132,7 @@ function multiplyColumns(
     else clear(workspace, stageRow * <usize>N);
     if (aColumn === 4) sumRows(rows, N, K, a, aRow, b, bRow, bColumn, workspace, stageRow, rest);
     else multiplyDirect(N, rows, K, b, bColumn, bRow, a, aColumn, workspace, stageRow, rest);
-    pack(rows, N, workspace, 4, stageRow, c, cRow);
+    packFewColumns(rows, N, workspace, stageRow, c, cRow);
     a += aRow * STAGED_ROWS;
     if (seed === c) seed += cRow * STAGED_ROWS;
     c += cRow * STAGED_ROWS;
