@@ -14,7 +14,7 @@ const MAX_EXTENTS = 2000;
  * Looks at an extent, after which the search gives up: what fits is mostly found at the first try, with some tens of
  * extents given back; and where extents are few, it does not take long to try everything.
  */
-const workFor = (count: number): number => 3 * count ** 2 + 5e5;
+const workFor = (count: number): number => count ** 2 + 5e5;
 
 /** What is left to be laid, at some point of the search. */
 interface Level {
