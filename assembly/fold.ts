@@ -1,6 +1,7 @@
 /** Folding the inputs of one stretch of outputs: along adjacent elements, or row by row for a block of columns. */
 import { ReduceField, ReduceOp } from "../src/isa";
 import { innerSize, innerStride, offsetOf, outerCount } from "./dims";
+import { mulAdd } from "./simd";
 import { word } from "./word";
 
 /**
@@ -43,6 +44,27 @@ function identity(op: i32): v128 {
   }
 }
 
+/** Whether f32 lanes add up, to be carried over to f64. */
+// @ts-ignore: decorator
+@inline
+function isSum(op: i32): bool {
+  return op == ReduceOp.SumF32 || op == ReduceOp.SquareSumF32;
+}
+
+/** What elements count as: themselves, or their squares. */
+// @ts-ignore: decorator
+@inline
+function termOf(op: i32, x: v128): v128 {
+  return op == ReduceOp.SquareSumF32 ? f32x4.mul(x, x) : x;
+}
+
+/** Elements combined with `lanes`. */
+// @ts-ignore: decorator
+@inline
+function take(op: i32, lanes: v128, x: v128): v128 {
+  return op == ReduceOp.SquareSumF32 ? mulAdd(x, x, lanes) : combine(op, lanes, x);
+}
+
 /**
  * One step of the fold, lane by lane. Where `op` is a literal, the choice is made at compile time.
  *
@@ -52,7 +74,7 @@ function identity(op: i32): v128 {
 // @ts-ignore: decorator
 @inline
 function combine(op: i32, a: v128, b: v128): v128 {
-  if (op == ReduceOp.SumF32) return f32x4.add(a, b);
+  if (isSum(op)) return f32x4.add(a, b);
   if (op == ReduceOp.MaxF32) return v128.or(f32x4.pmax(a, b), f32x4.ne(b, b));
   if (op == ReduceOp.MinF32) return v128.or(f32x4.pmin(a, b), f32x4.ne(b, b));
   if (op == ReduceOp.ProdF32) return f32x4.mul(a, b);
@@ -110,8 +132,8 @@ export function reduceRuns(
 
 /** Folds one output. */
 function foldRuns(op: i32, reduced: usize, rank: i32, runs: i32, length: i32, input: usize, out: usize): void {
-  const isSum = op == ReduceOp.SumF32;
-  const chunk = isSum ? SUM_CHUNK : i32.MAX_VALUE;
+  const sums = isSum(op);
+  const chunk = sums ? SUM_CHUNK : i32.MAX_VALUE;
   const neutral = identity(op);
   let lanes = neutral;
   let total = f64x2.splat(0);
@@ -126,7 +148,7 @@ function foldRuns(op: i32, reduced: usize, rank: i32, runs: i32, length: i32, in
       left -= part;
       room -= part;
       if (room == 0) {
-        if (isSum) {
+        if (sums) {
           total = f64x2.add(total, widePairs(lanes));
           lanes = neutral;
         }
@@ -134,7 +156,7 @@ function foldRuns(op: i32, reduced: usize, rank: i32, runs: i32, length: i32, in
       }
     }
   }
-  if (isSum) {
+  if (sums) {
     total = f64x2.add(total, widePairs(lanes));
     store<f32>(out, <f32>(f64x2.extract_lane(total, 0) + f64x2.extract_lane(total, 1)));
   } else {
@@ -147,6 +169,8 @@ function foldShortRuns(op: i32, scratch: usize, input: usize, stride: usize, len
   switch (op) {
     case ReduceOp.SumF32:
       return foldShortRunsBy(ReduceOp.SumF32, scratch, input, stride, length, out, count);
+    case ReduceOp.SquareSumF32:
+      return foldShortRunsBy(ReduceOp.SquareSumF32, scratch, input, stride, length, out, count);
     case ReduceOp.ProdF32:
       return foldShortRunsBy(ReduceOp.ProdF32, scratch, input, stride, length, out, count);
     case ReduceOp.MaxF32:
@@ -194,7 +218,7 @@ function foldShortRunsBy(
     const lane1 = v128.shuffle<i64>(ab, cd, 1, 3);
     const lane2 = v128.shuffle<i64>(ab2, cd2, 0, 2);
     const lane3 = v128.shuffle<i64>(ab2, cd2, 1, 3);
-    if (op == ReduceOp.SumF32) {
+    if (isSum(op)) {
       const low = f64x2.add(
         f64x2.add(f64x2.promote_low_f32x4(lane0), f64x2.promote_low_f32x4(lane2)),
         f64x2.add(f64x2.promote_low_f32x4(lane1), f64x2.promote_low_f32x4(lane3)),
@@ -215,6 +239,8 @@ export function foldRun(op: i32, lanes: v128, at: usize, count: i32): v128 {
   switch (op) {
     case ReduceOp.SumF32:
       return foldRunBy(ReduceOp.SumF32, lanes, at, count);
+    case ReduceOp.SquareSumF32:
+      return foldRunBy(ReduceOp.SquareSumF32, lanes, at, count);
     case ReduceOp.ProdF32:
       return foldRunBy(ReduceOp.ProdF32, lanes, at, count);
     case ReduceOp.MaxF32:
@@ -247,14 +273,14 @@ function foldRunBy(op: i32, lanes: v128, at: usize, count: i32): v128 {
     let a6 = neutral;
     let a7 = neutral;
     do {
-      lanes = combine(op, lanes, v128.load(at));
-      a1 = combine(op, a1, v128.load(at, 16));
-      a2 = combine(op, a2, v128.load(at, 32));
-      a3 = combine(op, a3, v128.load(at, 48));
-      a4 = combine(op, a4, v128.load(at, 64));
-      a5 = combine(op, a5, v128.load(at, 80));
-      a6 = combine(op, a6, v128.load(at, 96));
-      a7 = combine(op, a7, v128.load(at, 112));
+      lanes = take(op, lanes, v128.load(at));
+      a1 = take(op, a1, v128.load(at, 16));
+      a2 = take(op, a2, v128.load(at, 32));
+      a3 = take(op, a3, v128.load(at, 48));
+      a4 = take(op, a4, v128.load(at, 64));
+      a5 = take(op, a5, v128.load(at, 80));
+      a6 = take(op, a6, v128.load(at, 96));
+      a7 = take(op, a7, v128.load(at, 112));
       at += 128;
       left -= 32;
     } while (left >= 32);
@@ -262,11 +288,11 @@ function foldRunBy(op: i32, lanes: v128, at: usize, count: i32): v128 {
     lanes = combine(op, lanes, combine(op, combine(op, a4, a5), combine(op, a6, a7)));
   }
   for (; left >= 4; left -= 4) {
-    lanes = combine(op, lanes, v128.load(at));
+    lanes = take(op, lanes, v128.load(at));
     at += 16;
   }
   for (; left > 0; left--) {
-    lanes = combine(op, lanes, v128.load_lane<u32>(at, neutral, 0));
+    lanes = take(op, lanes, v128.load_lane<u32>(at, neutral, 0));
     at += 4;
   }
   return lanes;
@@ -291,7 +317,7 @@ export function reduceColumns(
   const rows = innerSize(reduced, rank);
   const rowStride = innerStride(reduced, rank);
   const planes = outerCount(reduced, rank, word(pc, ReduceField.ReducedCount));
-  const wide = op == ReduceOp.SumF32 && word(pc, ReduceField.ReducedCount) > SUM_ROWS;
+  const wide = isSum(op) && word(pc, ReduceField.ReducedCount) > SUM_ROWS;
   const neutral = identity(op);
   const totals = scratch + TOTALS;
   while (count > 0) {
@@ -377,6 +403,8 @@ function foldRows(
   switch (op) {
     case ReduceOp.SumF32:
       return foldRowsBy(ReduceOp.SumF32, accumulators, vectors, singles, stride, at, rows, rowStride);
+    case ReduceOp.SquareSumF32:
+      return foldRowsBy(ReduceOp.SquareSumF32, accumulators, vectors, singles, stride, at, rows, rowStride);
     case ReduceOp.ProdF32:
       return foldRowsBy(ReduceOp.ProdF32, accumulators, vectors, singles, stride, at, rows, rowStride);
     case ReduceOp.MaxF32:
@@ -414,14 +442,14 @@ function foldRowsBy(
     const at2 = at1 + rowStride;
     const at3 = at2 + rowStride;
     for (let i: usize = 0; i < vectorEnd; i += 16) {
-      const low = combine(op, v128.load(at + i), v128.load(at1 + i));
-      const high = combine(op, v128.load(at2 + i), v128.load(at3 + i));
+      const low = take(op, termOf(op, v128.load(at + i)), v128.load(at1 + i));
+      const high = take(op, termOf(op, v128.load(at2 + i)), v128.load(at3 + i));
       v128.store(accumulators + i, combine(op, v128.load(accumulators + i), combine(op, low, high)));
     }
     let j = vectorEnd;
     for (let i = vectorEnd; i < end; i += 16) {
-      const low = combine(op, v128.load_zero<u32>(at + j), v128.load_zero<u32>(at1 + j));
-      const high = combine(op, v128.load_zero<u32>(at2 + j), v128.load_zero<u32>(at3 + j));
+      const low = take(op, termOf(op, v128.load_zero<u32>(at + j)), v128.load_zero<u32>(at1 + j));
+      const high = take(op, termOf(op, v128.load_zero<u32>(at2 + j)), v128.load_zero<u32>(at3 + j));
       v128.store(accumulators + i, combine(op, v128.load(accumulators + i), combine(op, low, high)));
       j += stride;
     }
@@ -429,11 +457,11 @@ function foldRowsBy(
   }
   for (; rows > 0; rows--) {
     for (let i: usize = 0; i < vectorEnd; i += 16) {
-      v128.store(accumulators + i, combine(op, v128.load(accumulators + i), v128.load(at + i)));
+      v128.store(accumulators + i, take(op, v128.load(accumulators + i), v128.load(at + i)));
     }
     let j = vectorEnd;
     for (let i = vectorEnd; i < end; i += 16) {
-      v128.store(accumulators + i, combine(op, v128.load(accumulators + i), v128.load_zero<u32>(at + j)));
+      v128.store(accumulators + i, take(op, v128.load(accumulators + i), v128.load_zero<u32>(at + j)));
       j += stride;
     }
     at += rowStride;

@@ -18,7 +18,8 @@ const SHORT_ARG_RUN: i32 = 32;
  *
  * Values depend on the shape and strides alone, never on the number of threads. A sum of floats is within
  * 1024 · 2⁻²⁴ · Σ|x| of the true one, however long, as f32 lanes hold partial sums only and f64 adds those up; measured
- * over 4M equal numbers, 5 · 2⁻²⁴ along a run or down a column, and below 2⁻²⁴ over random ones. A sum of negative zeros
+ * over 4M equal numbers, 5 · 2⁻²⁴ along a run or down a column, and below 2⁻²⁴ over random ones. Squares that are summed
+ * are rounded once, each on its own on the strict build and as they are added on the relaxed one. A sum of negative zeros
  * is +0. Products round after every factor. Max and Min are NaN where any element is; of zeros of both signs they may
  * give either, but always the same. The arg- variants give the first NaN, else the first extreme element (-0 equals
  * +0). Integers wrap. Over nothing: 0 for sums and indices, 1 for products, and for Max (Min) the least (greatest)

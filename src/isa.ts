@@ -152,17 +152,19 @@ export const enum ReduceField {
 /** What a Reduce does. The arg- variants write the row-major index within the reduced dimensions, as i32. */
 export const enum ReduceOp {
   SumF32 = 0,
-  ProdF32 = 1,
-  MaxF32 = 2,
-  MinF32 = 3,
-  ArgMaxF32 = 4,
-  ArgMinF32 = 5,
-  SumI32 = 6,
-  ProdI32 = 7,
-  MaxI32 = 8,
-  MinI32 = 9,
-  ArgMaxI32 = 10,
-  ArgMinI32 = 11,
+  /** Σx² */
+  SquareSumF32 = 1,
+  ProdF32 = 2,
+  MaxF32 = 3,
+  MinF32 = 4,
+  ArgMaxF32 = 5,
+  ArgMinF32 = 6,
+  SumI32 = 7,
+  ProdI32 = 8,
+  MaxI32 = 9,
+  MinI32 = 10,
+  ArgMaxI32 = 11,
+  ArgMinI32 = 12,
 }
 
 /** Copy: dst[i…] = src[i…] over `Rank` dimensions; (size, destination stride, source stride) of each follow. */

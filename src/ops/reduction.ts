@@ -67,6 +67,13 @@ const sumPrimitive = reduction({
   jvp: ({ tangents: [x], attrs }) => apply(sumPrimitive, [x as Tensor], attrs),
 });
 
+const squareSumPrimitive = reduction({
+  name: "squareSum",
+  op: { f32: ReduceOp.SquareSumF32 },
+  reference: (values) => values.reduce((a, b) => a + b * b, 0),
+  vjp: ({ g, inputs: [x], attrs: { dims } }) => mul(mul(x as Tensor, 2), spread(g, (x as Tensor).shape, dims)),
+});
+
 /** Elements equal to the extreme share its gradient evenly, as PyTorch's amax does. */
 const extremeRule: Rule<ReduceAttrs> = ({ g, out, inputs: [x], attrs: { dims } }) => {
   const { shape } = x as Tensor;
@@ -162,6 +169,11 @@ export function sum(input: Tensor, dim?: Dims, keepdim = false, options: Reducti
   return reduceOver(sumPrimitive, accumulated(input, options), dim, keepdim);
 }
 
+/** The sum of the squares of f32 elements over `dim`, or of everything. No memory holds the squares meanwhile. */
+export function squareSum(input: Tensor, dim?: Dims, keepdim = false): Tensor {
+  return reduceOver(squareSumPrimitive, input, dim, keepdim);
+}
+
 /** The mean over `dim`, or over everything; of nothing it is NaN. */
 export function mean(input: Tensor, dim?: Dims, keepdim = false, options: ReductionOptions = {}): Tensor {
   const x = accumulated(input, options);
@@ -250,6 +262,7 @@ export default {
       "f32[]",
     ],
   },
+  squareSum: { fn: squareSum, params: ["input", "dim", "keepdim"], samples: ["f32[3,4]", "f32[3,4]; 0; true"] },
   mean: {
     fn: mean,
     params: ["input", "dim", "keepdim"],

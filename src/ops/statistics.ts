@@ -10,7 +10,7 @@ import type { OperatorTable } from "./define.js";
 import { diagonal } from "./diagonal.js";
 import { matmul } from "./matmul.js";
 import { reshape, transpose, unsqueeze } from "./movement.js";
-import { amax, amin, type Dims, mean, type ReductionOptions, sum } from "./reduction.js";
+import { amax, amin, type Dims, mean, type ReductionOptions, squareSum, sum } from "./reduction.js";
 import { isnan, pow, sqrt, square } from "./unary.js";
 
 // ── Variance ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -181,12 +181,12 @@ export function norm(input: Tensor, p: number | "fro" | "nuc" | null = "fro", di
   if (typeof order !== "number" || Number.isNaN(order)) {
     throw new ArgumentError(`norm: p must be a number, "fro" or "nuc", not ${JSON.stringify(p)}`);
   }
-  const magnitude = order === 2 ? input : abs(input);
+  const magnitude = abs(input);
   switch (order) {
     case 0:
       return sum(to(to(input, "bool"), "f32"), dim, keepdim);
     case 2:
-      return rootOrPower(sum(square(magnitude), dim, keepdim), 0.5);
+      return rootOrPower(squareSum(input, dim, keepdim), 0.5);
     case Number.POSITIVE_INFINITY:
       return amax(magnitude, dim, keepdim);
     case Number.NEGATIVE_INFINITY:

@@ -45,6 +45,13 @@ const OPERATIONS: readonly Operation[] = [
   },
   {
     ...floats,
+    name: "SquareSumF32",
+    op: ReduceOp.SquareSumF32,
+    reference: (values) => sumOf(values.map((x) => x * x)),
+    tolerance: (_, result) => 1026 * result * ULP,
+  },
+  {
+    ...floats,
     name: "ProdF32",
     op: ReduceOp.ProdF32,
     reference: (values) => values.reduce((product, x) => product * x, 1),

@@ -56,6 +56,20 @@ describe.each(BUILDS)("clipping on the %s build", (build) => {
     expect(() => clipGradNorm_(a, -1)).toThrow("maxNorm must be 0 or more, not -1");
   });
 
+  it("changes nothing where a norm that is not finite is an error", () => {
+    const tensors = withGradients();
+    const [a] = tensors as [Tensor];
+    a.grad = tensor([Number.NaN, 1]);
+    expect(() => clipGradNorm_(tensors, 1, { errorIfNonfinite: true })).toThrow(
+      "clipGradNorm_: the 2-norm of the gradients is NaN, and cannot be scaled",
+    );
+    expect(gradients(tensors)).toEqual([[Number.NaN, 1], [12], undefined]);
+    clipGradNorm_(tensors, 1);
+    expect(gradients(tensors)).toEqual([[Number.NaN, Number.NaN], [Number.NaN], undefined]);
+    const finite = withGradients();
+    expect(clipGradNorm_(finite, 20, { errorIfNonfinite: true }).item()).toBe(13);
+  });
+
   it("bounds every element", () => {
     const tensors = withGradients();
     clipGradValue_(tensors, 3.5);
