@@ -12,7 +12,7 @@ import { placeExactly } from "./place-exact.js";
 export const CLIMBING_WORK = 2e8;
 /** Where extents are many, laying them all takes long, and so near to the bound no further order is tried. */
 const [MANY, NEAR] = [2000, 1.002];
-/** Halvings of what is between the bytes wanted and the greedy orders', in each of which extents are fitted. */
+/** Where the fewest bytes are wanted: halvings of what is between the bound and the greedy orders', in each of which extents are fitted. */
 const HALVINGS = 2;
 /** After so many turns the best order so far is gone back to, unless the last is as good. */
 const TURNS_ASTRAY = 16;
@@ -89,27 +89,29 @@ function generator(): () => number {
 /**
  * Places extents.
  * @param bound bytes that no placement can go below
- * @param enough bytes at which the search ends; where they are the bound, it may end near it
+ * @param enough bytes at which the search ends; where they are the bound, it may end near it, and where they are fewer,
+ *   it tries greedy orders only
  * @param work comparisons of two extents that climbing may cost: with more, what is found is never worse
  */
 export function search(extents: Extents, bound: number, enough = bound, work = CLIMBING_WORK): Placement {
   const { bytes } = extents;
   const layer = new Layer(extents);
-  const isNear = bytes.length > MANY && enough === bound;
-  const content = isNear ? bound * NEAR : Math.max(bound, enough);
+  const isFewest = enough === bound;
+  const content = isFewest && bytes.length > MANY ? bound * NEAR : Math.max(bound, enough);
   let best: Placement = { offsets: new Float64Array(0), total: Number.POSITIVE_INFINITY };
   const starts: { readonly order: Int32Array; readonly placement: Placement }[] = [];
   for (const order of greedyOrders(extents)) {
     const { offsets, total } = layer.lay(order);
     const placement = { offsets: offsets.slice(), total };
-    const exact = total > content && starts.length === 0 ? placeExactly(extents, content) : null;
+    const exact = total > content && enough >= bound && starts.length === 0 ? placeExactly(extents, content) : null;
     starts.push({ order, placement });
     if (total < best.total) best = placement;
-    if (total <= content) return best;
+    if (total <= content || (enough < bound && bytes.length > MANY)) return best;
     if (exact !== null) return exact;
   }
+  if (enough < bound) return best;
   let low = content;
-  for (let i = 0; i < HALVINGS; i++) {
+  for (let i = 0; i < HALVINGS && isFewest; i++) {
     const middle = (low + best.total) / 2;
     const exact = placeExactly(extents, middle);
     if (exact === null) low = middle;

@@ -43,7 +43,8 @@ function extentsOf(blocks: readonly Block[]): Extents {
 
 /**
  * Gives every buffer an offset.
- * @param enough bytes with which a quick try is content; without, the fewest are searched for
+ * @param enough bytes with which a quick try is content, and a quicker one does where more are alive at once; without, the
+ *   fewest are searched for
  * @returns bytes of the region that holds them
  */
 export function place(buffers: readonly Buffer[], enough?: number): number {

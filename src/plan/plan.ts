@@ -74,13 +74,13 @@ export interface Scheduled {
   readonly originals: ReadonlyMap<Node, Node>;
   /** All nodes that are computed again. */
   readonly copies: ReadonlySet<Node>;
-  /** Bytes that temporaries and program were made to fit into. */
+  /** Bytes that temporaries and program were placed in, as {@link LayOut} has it. */
   readonly enough?: number;
 }
 
 /**
- * Lowers and places a schedule: quickly, if so many bytes will do for temporaries and program together, else in as few
- * as can be found.
+ * Lowers and places a schedule: quickly, if so many bytes will do for temporaries and program together, or if no
+ * placement comes down to them; without them, in as few as can be found.
  */
 export type LayOut = (units: readonly Unit[], targets: Targets, enough?: number) => LaidOut;
 
@@ -132,6 +132,9 @@ export function forwardOf({ forward, copies }: Pick<Plan, "forward" | "copies">)
   const nodes = new Set(topological(forward));
   return (node) => nodes.has(originalOf(node)) && !copies.has(node);
 }
+
+/** What was placed quickly stays if it takes no more than this share of the bytes that are alive at once. */
+const NEAR = 1.06;
 
 /** Bytes that a state takes in memory, with padding. */
 export function stateBytes(state: State): number {
@@ -241,11 +244,13 @@ export function compilePlan(request: Request): Plan {
   const asItIs: Scheduled = { units: plain, targets: { results, updates }, originals: new Map(), copies: new Set() };
   const pass = request.recompute ?? forCheckpoints;
   const scheduled = pass === null ? asItIs : pass(plain, asItIs.targets, layOut, forward);
-  const { units, targets, originals, copies, enough = Number.POSITIVE_INFINITY } = scheduled;
-  const fewest = layOut(units, targets);
-  // What was placed by trying everything may come out larger where so few bytes are asked for that trying ends early.
-  const isWithin = fewest.temporaryBytes + fewest.programBytes <= enough;
-  const { lowered, temporaries, temporaryBytes } = isWithin ? fewest : layOut(units, targets, enough);
+  const { units, targets, originals, copies, enough } = scheduled;
+  let laidOut = layOut(units, targets, enough);
+  if (enough !== undefined && laidOut.temporaryBytes > NEAR * liveBytes(laidOut.temporaries)) {
+    const fewest = layOut(units, targets);
+    laidOut = fewest.temporaryBytes <= laidOut.temporaryBytes ? fewest : layOut(units, targets, enough);
+  }
+  const { lowered, temporaries, temporaryBytes } = laidOut;
   if (checking) verifyGraph("recomputation", targetNodes(targets), wanted);
   debug(1, () => {
     const nodes = units.reduce((sum, unit) => sum + unit.nodes.length, 0);

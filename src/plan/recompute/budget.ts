@@ -3,7 +3,8 @@
  *
  * In small programs that is a shortest path. In others it is a portfolio of walks with different scores and of the dynamic
  * program where the forward pass is a chain, of what is best kept where memory is shortest, and of local search from the best
- * of them. It is bounded by counts and not by a clock, so a plan is the same on every machine.
+ * of them. Walks are cheap, and programs are lowered and placed only where their routes are the cheapest that have not been.
+ * All is bounded by counts and not by a clock, so a plan is the same on every machine.
  */
 
 import { cheapest } from "./exact.js";
@@ -12,10 +13,11 @@ import { sparesOf } from "./moments.js";
 import { chainOf } from "./stages.js";
 import { type Choices, isRoute, type Route, route, SCORES } from "./walk.js";
 
-/** A route and the bytes of temporaries that its program takes, placed. */
-export interface Fitted<P> {
+/** A route, and the bytes of temporaries that its program takes if it is placed for so many: see {@link Place}. */
+export interface Fitted {
   readonly route: Route;
-  readonly placed: P & { readonly bytes: number };
+  readonly bytes: number;
+  readonly enough: number;
 }
 
 /** The least that was found, where the budget is below it. */
@@ -25,25 +27,27 @@ export interface Least {
   readonly unit: number;
 }
 
+/**
+ * Lowers and places the program of a route.
+ * @param enough bytes into which it is tried hard to place it; where no placement comes down to them, it is not
+ * @returns bytes
+ */
+export type Place = (route: Route, enough: number) => number;
+
 /** How often a limit is moved because what keeps to it takes more than the budget when it is placed, or less. */
 const MAX_MOVES = 8;
+/** The least share of the budget by which it is moved. */
+const LEAST_STEP = 1 / 128;
 /** Stretches over which the local search tries to keep a value after all. */
 const MAX_TRIES = 24;
-/**
- * Shares of the budget within which the cheapest route is looked for whose program fits, placed; and of how many ways to
- * each state, where the first cannot be placed.
- */
-const EXACT_TRIES: readonly (readonly [share: number, ways: number])[] = [
-  [1, 8],
-  [31 / 32, 8],
-  [30 / 32, 8],
-  [29 / 32, 8],
-  [1, 64],
-];
-/** Halvings of the interval in which the least limit lies. */
-const HALVINGS = 10;
-/** How near to the least limit so far another way must come to be followed: placed, it may take less all the same. */
+/** Units in all programs together that are lowered and placed for their cost, and the fewest of these programs. */
+const [PLACED_UNITS, MIN_PLACED] = [24000, 4];
+/** How near the least limit is come to, as a share of it. */
+const PRECISION = 1 / 256;
+/** How near to it another way must come to be followed: placed, it may take less all the same. */
 const NEAR = 1.5;
+/** Of the routes with the least peaks, so many are placed quickly, and of these so many as well as can be. */
+const [LEAST_PLACED, LEAST_PLACED_WELL] = [12, 2];
 /** Shares of the budget that chains are planned for: what a program needs at once is not known to the byte. */
 const SHARES = [1, 0.8];
 /** How many of the ways to choose are tried with each of them, and with what is kept at a moment. */
@@ -54,76 +58,127 @@ function portfolio(dropAfter: ReadonlyMap<number, number>): Choices[] {
   return [false, true].flatMap((joinOften) => SCORES.map((score) => ({ score, dropAfter, joinOften })));
 }
 
-/**
- * Finds the cheapest route whose program fits.
- * @param budget bytes
- * @param place lowers and places the program of a route
- */
-export function fitBudget<P>(
+/** Tells routes apart (Fowler, Noll and Vo's hash of what they do). */
+function nameOf({ actions, cost, peakBytes }: Route): string {
+  let hash = 0;
+  const add = (list: readonly number[]): void => {
+    for (const v of [-1, ...list]) hash = Math.imul(hash ^ v, 16777619);
+  };
+  for (const action of actions) {
+    add("again" in action ? action.again : [action.unit, ...action.deferred]);
+    add(action.joined);
+  }
+  return `${actions.length} ${cost} ${peakBytes} ${hash}`;
+}
+
+/** A route that has not been placed yet, how it was chosen, and how many before it took too much when they were placed. */
+interface Lead {
+  readonly choices: Choices;
+  readonly limit: number;
+  readonly route: Route;
+  readonly moves: number;
+  /** Whether a dearer one has fitted. */
+  readonly isMore: boolean;
+}
+
+class Search {
+  best: (Fitted & { readonly choices: Choices }) | null = null;
+  private readonly known = new Map<string, number>();
+  private left: number;
+
+  constructor(
+    private readonly model: Model,
+    private readonly budget: number,
+    private readonly place: Place,
+  ) {
+    this.left = Math.max(MIN_PLACED, Math.floor(PLACED_UNITS / model.work.length));
+  }
+
+  /** Follows ways to choose, the one with the cheapest route first, with limits that come nearer to what fits. */
+  follow(ways: readonly Choices[]): void {
+    const { budget } = this;
+    const leads: Lead[] = [];
+    const add = (choices: Choices, limit: number, moves: number, isMore: boolean): void => {
+      const found = route(this.model, limit, choices);
+      if (isRoute(found)) leads.push({ choices, limit, route: found, moves, isMore });
+    };
+    for (const choices of ways) add(choices, budget, 0, false);
+    for (;;) {
+      leads.sort((a, b) => a.route.cost - b.route.cost);
+      const lead = leads.shift();
+      if (lead === undefined || (this.best !== null && lead.route.cost >= this.best.route.cost)) return;
+      const { choices, limit, isMore } = lead;
+      const bytes = this.placed(lead.route);
+      if (bytes === null) return;
+      const over = bytes - budget;
+      if (over <= 0) this.best = { route: lead.route, bytes, enough: budget, choices };
+      const moves = lead.moves + 1;
+      if (moves === MAX_MOVES) continue;
+      if (over > 0 && !isMore) {
+        // What is over may be for want of one place, and fit a little below.
+        const step = Math.max(over / 2, LEAST_STEP * budget);
+        add(choices, Math.min(limit, lead.route.peakBytes) - step, moves, false);
+      } else if (-over >= LEAST_STEP * budget) add(choices, limit - over, moves, true);
+    }
+  }
+
+  /** The bytes that a route's program takes; null where enough have been placed. */
+  private placed(found: Route): number | null {
+    const name = nameOf(found);
+    const known = this.known.get(name);
+    if (known !== undefined) return known;
+    if (this.left === 0) return null;
+    this.left--;
+    const bytes = this.place(found, this.budget);
+    this.known.set(name, bytes);
+    return bytes;
+  }
+
+  /** Local search: the costliest values are kept after all, one by one, and others go in their place. */
+  refine(from: Fitted & { readonly choices: Choices }): void {
+    const pinned = new Set<number>();
+    for (const gap of costliest(this.model, from.route).slice(0, MAX_TRIES)) {
+      const { best } = this;
+      this.follow([{ ...from.choices, pinned: new Set([...pinned, gap]) }]);
+      if (this.best !== best) pinned.add(gap);
+    }
+  }
+}
+
+/** Finds the cheapest route whose program fits into so many bytes. */
+export function fitBudget(
   model: Model,
   budget: number,
   dropAfter: ReadonlyMap<number, number>,
-  place: (route: Route) => P & { readonly bytes: number },
-): Fitted<P> | Least {
-  let best: (Fitted<P> & { readonly choices: Choices; readonly limit: number }) | null = null;
-  /** Tries a way to choose, with limits that come nearer to what fits. */
-  const attempt = (choices: Choices): boolean => {
-    let most = budget;
-    let fits = false;
-    for (let i = 0; i < MAX_MOVES; i++) {
-      const found = route(model, most, choices);
-      if (!isRoute(found) || (best !== null && found.cost >= best.route.cost)) return fits;
-      const placed = place(found);
-      const over = placed.bytes - budget;
-      if (over <= 0) {
-        best = { route: found, placed, choices, limit: most };
-        fits = true;
-        if (-over < budget / 128) return true;
-        most -= over;
-      } else if (fits) return true;
-      else most = Math.min(most, found.peakBytes) - Math.max(over, budget / 128);
-    }
-    return fits;
+  place: Place,
+): Fitted | Least {
+  let bytes = 0;
+  const accepts = (route: Route): boolean => {
+    bytes = place(route, budget);
+    return bytes <= budget;
   };
-  /** Local search: the costliest values are kept after all, one by one, and others go in their place. */
-  const refine = (done: Route | null): Route | null => {
-    const found = best as (Fitted<P> & { readonly choices: Choices }) | null;
-    if (found === null || found.route === done) return done;
-    const pinned = new Set<number>();
-    for (const gap of costliest(model, found.route).slice(0, MAX_TRIES)) {
-      pinned.add(gap);
-      if (!attempt({ ...found.choices, pinned })) pinned.delete(gap);
-    }
-    return (best as unknown as Fitted<P>).route;
-  };
-  for (const [share, ways] of EXACT_TRIES) {
-    let placed = { bytes: 0 } as Fitted<P>["placed"];
-    const accepts = (route: Route): boolean => {
-      placed = place(route);
-      return placed.bytes <= budget;
-    };
-    const optimum = cheapest(model, share * budget, dropAfter, accepts, ways);
-    if (optimum !== null) return { route: optimum, placed };
-  }
+  const optimum = cheapest(model, budget, dropAfter, accepts);
+  if (optimum !== null) return { route: optimum, bytes, enough: budget };
+  const search = new Search(model, budget, place);
   const ways = portfolio(dropAfter);
-  for (const choices of ways) attempt(choices);
   const chain = chainOf(model);
-  for (const share of SHARES) {
-    const spare = chain(share * (budget - model.argumentBytes));
-    if (spare !== null) for (const choices of ways.slice(0, CHAIN_WAYS)) attempt({ ...choices, spare });
-  }
+  const spares = SHARES.flatMap((share) => chain(share * (budget - model.argumentBytes)) ?? []);
+  const along = spares.flatMap((spare) => ways.slice(0, CHAIN_WAYS).map((choices) => ({ ...choices, spare })));
+  search.follow([...ways, ...along]);
+  const { best } = search;
   if (best === null) {
-    const least = leastOf(model, dropAfter, place);
-    const { fitted, unit } = least;
-    if (fitted !== null && fitted.placed.bytes <= budget) return fitted;
-    return { bytes: fitted?.placed.bytes ?? Number.POSITIVE_INFINITY, unit };
+    const { fitted, unit } = leastOf(model, dropAfter, place);
+    if (fitted !== null && fitted.bytes <= budget) return fitted;
+    return { bytes: fitted?.bytes ?? Number.POSITIVE_INFINITY, unit };
   }
-  const refined = refine(null);
+  search.refine(best);
+  const refined = search.best as NonNullable<Search["best"]>;
   for (const spare of sparesOf(model, budget)) {
-    for (const choices of ways.slice(0, CHAIN_WAYS)) attempt({ ...choices, spare });
+    search.follow(ways.slice(0, CHAIN_WAYS).map((choices) => ({ ...choices, spare })));
   }
-  refine(refined);
-  return best as unknown as Fitted<P>;
+  const last = search.best as NonNullable<Search["best"]>;
+  if (last !== refined) search.refine(last);
+  return search.best as NonNullable<Search["best"]>;
 }
 
 /** The stretches at whose ends values are computed again, the costliest first. */
@@ -139,40 +194,45 @@ function costliest({ values }: Model, { actions }: Route): number[] {
   return [...total.keys()].sort((a, b) => (total.get(b) as number) - (total.get(a) as number) || a - b);
 }
 
-/** The least memory that any of the ways to choose gets by with. */
-function leastOf<P>(
+/** The least memory that any of the ways to choose gets by with. No budget enters into it: what it finds is enough. */
+function leastOf(
   model: Model,
   dropAfter: ReadonlyMap<number, number>,
-  place: (route: Route) => P & { readonly bytes: number },
-): { readonly fitted: Fitted<P> | null; readonly unit: number } {
-  let least: ReturnType<typeof leastOf<P>> = { fitted: null, unit: 0 };
+  place: Place,
+): { readonly fitted: Fitted | null; readonly unit: number } {
+  let unit = 0;
   let lowest = Number.POSITIVE_INFINITY;
+  const routes = new Map<string, Route>();
   for (const choices of portfolio(dropAfter)) {
     // A way that needs much more than one before is not followed any further.
-    let [low, middle, high] = [0, NEAR * lowest, Number.POSITIVE_INFINITY];
-    let unit = 0;
-    const found: Route[] = [];
-    for (let i = 0; i <= HALVINGS; i++) {
-      const next = route(model, middle, choices);
-      if (isRoute(next)) {
-        found.push(next);
-        high = next.peakBytes;
+    let [low, limit, high] = [0, NEAR * lowest, Number.POSITIVE_INFINITY];
+    let end = 0;
+    while (high - low > PRECISION * high || high === Number.POSITIVE_INFINITY) {
+      const found = route(model, limit, choices);
+      if (isRoute(found)) {
+        routes.set(nameOf(found), found);
+        high = found.peakBytes;
       } else {
-        if (i === 0) break;
-        low = middle;
-        unit = next.unit;
+        if (high === Number.POSITIVE_INFINITY) break;
+        [low, end] = [limit, found.unit];
       }
-      middle = (low + high) / 2;
+      limit = (low + high) / 2;
     }
-    // What keeps to the lowest limit need not be placed in the least.
-    for (const each of found.reverse()) {
-      const best = least.fitted?.placed.bytes ?? Number.POSITIVE_INFINITY;
-      if (each !== found[0] && each.peakBytes >= best) break;
-      const placed = place(each);
-      if (placed.bytes < best) least = { fitted: { route: each, placed }, unit };
-    }
-    if (high < lowest) least = { ...least, unit };
-    lowest = Math.min(lowest, high);
+    if (high < lowest) [lowest, unit] = [high, end];
   }
-  return least;
+  // What keeps to the lowest limit need not be placed in the least.
+  const tried: Fitted[] = [];
+  const nearest = [...routes.values()].sort((a, b) => a.peakBytes - b.peakBytes || a.cost - b.cost);
+  let least = Number.POSITIVE_INFINITY;
+  for (const each of nearest.slice(0, LEAST_PLACED)) {
+    if (each.peakBytes >= least) break;
+    const bytes = place(each, 0);
+    tried.push({ route: each, bytes, enough: 0 });
+    least = Math.min(least, bytes);
+  }
+  tried.sort((a, b) => a.bytes - b.bytes);
+  const well = tried.slice(0, LEAST_PLACED_WELL).map(({ route }) => {
+    return { route, bytes: place(route, route.peakBytes), enough: route.peakBytes };
+  });
+  return { fitted: [...tried, ...well].sort((a, b) => a.bytes - b.bytes)[0] ?? null, unit };
 }

@@ -15,6 +15,17 @@ const MAX_VALUES = 30;
 const MAX_STATES = 20000;
 const STATES_A_WAY = 2500;
 const MAX_ROUTES = 40;
+/**
+ * Shares of the budget within which the cheapest route is looked for whose program fits, placed; and of how many ways to
+ * each state, where the first cannot be placed: in another order, it may.
+ */
+const TRIES: readonly (readonly [share: number, ways: number])[] = [
+  [1, 8],
+  [31 / 32, 8],
+  [30 / 32, 8],
+  [29 / 32, 8],
+  [1, 64],
+];
 /** Of the values that a unit can leave for later, so many are chosen from. */
 const MAX_CHOICES = 4;
 
@@ -341,21 +352,29 @@ function routeTo(end: State): Route {
 
 /**
  * Finds the cheapest route of a small program.
- * @param limit bytes that may be alive at once
+ * @param budget bytes that may be alive at once
  * @param dropAfter values that are given up in any case, and the unit after which
  * @param accepts whether a route will do; if not, the next one is looked for
- * @param ways so many to each state are told apart where the first route will not do: in another order, it may
  * @returns null where there is none, where the program is not small, or where looking takes too long
  */
 export function cheapest(
   model: Model,
-  limit: number,
+  budget: number,
   dropAfter: ReadonlyMap<number, number>,
   accepts: (route: Route) => boolean,
-  ways: number,
 ): Route | null {
   if (model.values.length > MAX_VALUES) return null;
-  const first = new Search(model, limit, dropAfter, 1, MAX_STATES).run(() => true);
-  if (first === null || accepts(first)) return first;
-  return new Search(model, limit, dropAfter, ways, STATES_A_WAY * ways).run(accepts);
+  let fits = true;
+  for (const [share, ways] of TRIES) {
+    if (!fits && share < 1) continue;
+    const first = new Search(model, share * budget, dropAfter, 1, MAX_STATES).run(() => true);
+    // What does not fit, or is not found, does not fit into less.
+    if (first === null && share === 1) return null;
+    fits = first !== null;
+    if (first === null) continue;
+    if (accepts(first)) return first;
+    const other = new Search(model, share * budget, dropAfter, ways, STATES_A_WAY * ways).run(accepts);
+    if (other !== null) return other;
+  }
+  return null;
 }

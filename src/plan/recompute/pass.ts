@@ -128,15 +128,16 @@ function keepTo(candidate: Candidate, targets: Targets, wanted: Wanted, budget: 
   const { model, drops, laidOut } = candidate;
   // What is not a temporary of this program is not the search's to decide.
   const fixed = arenaOf({ ...laidOut, temporaryBytes: 0 }, wanted);
-  const enough = budget - (wanted.otherBytes ?? 0);
-  const place = (chosen: Route): { bytes: number } => {
+  /** What temporaries and program may take, if of the temporaries so many bytes may. */
+  const room = (bytes: number): number => bytes + fixed - (wanted.otherBytes ?? 0);
+  const place = (chosen: Route, enough: number): number => {
     const scheduled = along(candidate, targets, chosen);
-    const quick = layOut(scheduled.units, scheduled.targets, enough);
-    return { bytes: arenaOf(quick, wanted) - fixed };
+    return arenaOf(layOut(scheduled.units, scheduled.targets, room(enough)), wanted) - fixed;
   };
   const fitted = fitBudget(model, budget - fixed, drops, place);
   if ("route" in fitted) {
-    return { scheduled: { ...along(candidate, targets, fitted.route), enough }, cost: fitted.route.cost / model.cost };
+    const { route, enough } = fitted;
+    return { scheduled: { ...along(candidate, targets, route), enough: room(enough) }, cost: route.cost / model.cost };
   }
   // Where the peak is in the updates, computing again may only make it worse.
   const whole = drops.size === 0 ? arenaOf(laidOut, wanted) : Number.POSITIVE_INFINITY;
