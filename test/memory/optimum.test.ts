@@ -306,7 +306,7 @@ function programOf(results: readonly Tensor[], use: (program: Program) => void):
 
 /** The cost of what the planner finds for a budget; infinite where it finds nothing. */
 function found(model: Model, budget: number, place: (route: Route) => number): number {
-  const fitted = fitBudget(model, budget, new Map(), place);
+  const fitted = fitBudget(model, budget, new Map(), (route) => ({ bytes: place(route), bound: route.peakBytes }));
   if (!("route" in fitted)) return Number.POSITIVE_INFINITY;
   expect(fitted.bytes).toBeLessThanOrEqual(budget);
   return fitted.route.cost;

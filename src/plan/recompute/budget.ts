@@ -27,23 +27,29 @@ export interface Least {
   readonly unit: number;
 }
 
+/** What the program of a route takes. */
+export interface Placed {
+  readonly bytes: number;
+  /** What no placement of it comes below. */
+  readonly bound: number;
+}
+
 /**
  * Lowers and places the program of a route.
  * @param enough bytes into which it is tried hard to place it; where no placement comes down to them, it is not
- * @returns bytes
  */
-export type Place = (route: Route, enough: number) => number;
+export type Place = (route: Route, enough: number) => Placed;
 
-/** How often a limit is moved because what keeps to it takes more than the budget when it is placed, or less. */
-const MAX_MOVES = 8;
+/** How often a limit is moved because what keeps to it takes more than the budget when it is placed, or less; and in local search. */
+const [MAX_MOVES, LOCAL_MOVES] = [8, 2];
 /** The least share of the budget by which it is moved. */
 const LEAST_STEP = 1 / 128;
 /** Stretches over which the local search tries to keep a value after all. */
 const MAX_TRIES = 24;
-/** Units in all programs together that are lowered and placed for their cost, and the fewest of these programs. */
-const [PLACED_UNITS, MIN_PLACED] = [24000, 4];
+/** Units in all walks together, and in all programs that are lowered and placed for their cost; and the fewest of either. */
+const [WALKED_UNITS, PLACED_UNITS, FEWEST] = [100000, 16000, 4];
 /** How near the least limit is come to, as a share of it. */
-const PRECISION = 1 / 256;
+const PRECISION = 1 / 1024;
 /** How near to it another way must come to be followed: placed, it may take less all the same. */
 const NEAR = 1.5;
 /** Of the routes with the least peaks, so many are placed quickly, and of these so many as well as can be. */
@@ -52,6 +58,11 @@ const [LEAST_PLACED, LEAST_PLACED_WELL] = [12, 2];
 const SHARES = [1, 0.8];
 /** How many of the ways to choose are tried with each of them, and with what is kept at a moment. */
 const CHAIN_WAYS = 2;
+
+/** How often something may be done to a program: less often to larger ones. */
+function timesFor({ work }: Model, units: number): number {
+  return Math.max(FEWEST, Math.floor(units / work.length));
+}
 
 /** Ways to choose, of which no single one is best on every graph. */
 function portfolio(dropAfter: ReadonlyMap<number, number>): Choices[] {
@@ -83,22 +94,27 @@ interface Lead {
 
 class Search {
   best: (Fitted & { readonly choices: Choices }) | null = null;
-  private readonly known = new Map<string, number>();
-  private left: number;
+  private readonly known = new Map<string, Placed>();
+  /** Walks that are left, and programs to be placed. */
+  private walks: number;
+  private places: number;
 
   constructor(
     private readonly model: Model,
     private readonly budget: number,
     private readonly place: Place,
   ) {
-    this.left = Math.max(MIN_PLACED, Math.floor(PLACED_UNITS / model.work.length));
+    this.walks = timesFor(model, WALKED_UNITS);
+    this.places = timesFor(model, PLACED_UNITS);
   }
 
   /** Follows ways to choose, the one with the cheapest route first, with limits that come nearer to what fits. */
-  follow(ways: readonly Choices[]): void {
+  follow(ways: readonly Choices[], mostMoves = MAX_MOVES): void {
     const { budget } = this;
     const leads: Lead[] = [];
     const add = (choices: Choices, limit: number, moves: number, isMore: boolean): void => {
+      if (this.walks === 0) return;
+      this.walks--;
       const found = route(this.model, limit, choices);
       if (isRoute(found)) leads.push({ choices, limit, route: found, moves, isMore });
     };
@@ -108,30 +124,31 @@ class Search {
       const lead = leads.shift();
       if (lead === undefined || (this.best !== null && lead.route.cost >= this.best.route.cost)) return;
       const { choices, limit, isMore } = lead;
-      const bytes = this.placed(lead.route);
-      if (bytes === null) return;
+      const placed = this.placed(lead.route);
+      if (placed === null) return;
+      const { bytes, bound } = placed;
       const over = bytes - budget;
       if (over <= 0) this.best = { route: lead.route, bytes, enough: budget, choices };
       const moves = lead.moves + 1;
-      if (moves === MAX_MOVES) continue;
+      if (moves >= mostMoves) continue;
       if (over > 0 && !isMore) {
         // What is over may be for want of one place, and fit a little below.
-        const step = Math.max(over / 2, LEAST_STEP * budget);
+        const step = Math.max(bound > budget ? bound - budget : over / 2, LEAST_STEP * budget);
         add(choices, Math.min(limit, lead.route.peakBytes) - step, moves, false);
       } else if (-over >= LEAST_STEP * budget) add(choices, limit - over, moves, true);
     }
   }
 
-  /** The bytes that a route's program takes; null where enough have been placed. */
-  private placed(found: Route): number | null {
+  /** What a route's program takes; null where enough have been placed. */
+  private placed(found: Route): Placed | null {
     const name = nameOf(found);
     const known = this.known.get(name);
     if (known !== undefined) return known;
-    if (this.left === 0) return null;
-    this.left--;
-    const bytes = this.place(found, this.budget);
-    this.known.set(name, bytes);
-    return bytes;
+    if (this.places === 0) return null;
+    this.places--;
+    const placed = this.place(found, this.budget);
+    this.known.set(name, placed);
+    return placed;
   }
 
   /** Local search: the costliest values are kept after all, one by one, and others go in their place. */
@@ -139,7 +156,7 @@ class Search {
     const pinned = new Set<number>();
     for (const gap of costliest(this.model, from.route).slice(0, MAX_TRIES)) {
       const { best } = this;
-      this.follow([{ ...from.choices, pinned: new Set([...pinned, gap]) }]);
+      this.follow([{ ...from.choices, pinned: new Set([...pinned, gap]) }], LOCAL_MOVES);
       if (this.best !== best) pinned.add(gap);
     }
   }
@@ -154,7 +171,7 @@ export function fitBudget(
 ): Fitted | Least {
   let bytes = 0;
   const accepts = (route: Route): boolean => {
-    bytes = place(route, budget);
+    bytes = place(route, budget).bytes;
     return bytes <= budget;
   };
   const optimum = cheapest(model, budget, dropAfter, accepts);
@@ -203,11 +220,12 @@ function leastOf(
   let unit = 0;
   let lowest = Number.POSITIVE_INFINITY;
   const routes = new Map<string, Route>();
+  let walks = timesFor(model, WALKED_UNITS);
   for (const choices of portfolio(dropAfter)) {
     // A way that needs much more than one before is not followed any further.
     let [low, limit, high] = [0, NEAR * lowest, Number.POSITIVE_INFINITY];
     let end = 0;
-    while (high - low > PRECISION * high || high === Number.POSITIVE_INFINITY) {
+    for (; walks > 0 && (high - low > PRECISION * high || high === Number.POSITIVE_INFINITY); walks--) {
       const found = route(model, limit, choices);
       if (isRoute(found)) {
         routes.set(nameOf(found), found);
@@ -226,13 +244,13 @@ function leastOf(
   let least = Number.POSITIVE_INFINITY;
   for (const each of nearest.slice(0, LEAST_PLACED)) {
     if (each.peakBytes >= least) break;
-    const bytes = place(each, 0);
+    const { bytes } = place(each, 0);
     tried.push({ route: each, bytes, enough: 0 });
     least = Math.min(least, bytes);
   }
   tried.sort((a, b) => a.bytes - b.bytes);
   const well = tried.slice(0, LEAST_PLACED_WELL).map(({ route }) => {
-    return { route, bytes: place(route, route.peakBytes), enough: route.peakBytes };
+    return { route, bytes: place(route, route.peakBytes).bytes, enough: route.peakBytes };
   });
   return { fitted: [...tried, ...well].sort((a, b) => a.bytes - b.bytes)[0] ?? null, unit };
 }

@@ -8,8 +8,9 @@ import { isLeaf, topological } from "../../graph/walk.js";
 import { aligned } from "../buffer.js";
 import type { Unit } from "../fuse.js";
 import type { Targets } from "../lower.js";
+import { liveBytes } from "../place.js";
 import type { LaidOut, LayOut, Scheduled } from "../plan.js";
-import { fitBudget } from "./budget.js";
+import { fitBudget, type Placed } from "./budget.js";
 import { modelOf, type UnitModel, type Value } from "./model.js";
 import { rebuild } from "./rebuild.js";
 import { splitEpilogues, splitUpdates } from "./split.js";
@@ -130,9 +131,11 @@ function keepTo(candidate: Candidate, targets: Targets, wanted: Wanted, budget: 
   const fixed = arenaOf({ ...laidOut, temporaryBytes: 0 }, wanted);
   /** What temporaries and program may take, if of the temporaries so many bytes may. */
   const room = (bytes: number): number => bytes + fixed - (wanted.otherBytes ?? 0);
-  const place = (chosen: Route, enough: number): number => {
+  const place = (chosen: Route, enough: number): Placed => {
     const scheduled = along(candidate, targets, chosen);
-    return arenaOf(layOut(scheduled.units, scheduled.targets, room(enough)), wanted) - fixed;
+    const other = layOut(scheduled.units, scheduled.targets, room(enough));
+    const bound = arenaOf({ ...other, temporaryBytes: liveBytes(other.temporaries) }, wanted) - fixed;
+    return { bytes: arenaOf(other, wanted) - fixed, bound };
   };
   const fitted = fitBudget(model, budget - fixed, drops, place);
   if ("route" in fitted) {

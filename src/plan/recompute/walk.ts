@@ -59,6 +59,9 @@ export interface Choices {
 /** A route that computes more than this many times the program's own cost again is given up. */
 const MOST_COST = 3;
 
+/** Where values are more, they are not all looked at whenever one goes. */
+const MANY = 1000;
+
 /** More than any two scores differ by. */
 const FIRST = 1e100;
 /** For what would be computed again from a state that has been overwritten by then: it goes when nothing else is left. */
@@ -97,6 +100,10 @@ class Walk {
   /** For each value, when it is needed next: by a unit, or for computing another one again. */
   private readonly needed: Float64Array;
   private readonly again: Float64Array;
+  private readonly scores: Float64Array;
+  /** How many values go after each look at all of them, and those that go next, the last first. */
+  private readonly batch: number;
+  private following: number[] = [];
   private readonly actions: Action[] = [];
   private live: number;
   private peak = 0;
@@ -119,6 +126,8 @@ class Walk {
     this.claimed = new Int32Array(count);
     this.needed = new Float64Array(count);
     this.again = new Float64Array(count);
+    this.scores = new Float64Array(count);
+    this.batch = Math.ceil(count / MANY);
     this.live = model.argumentBytes;
   }
 
@@ -370,10 +379,11 @@ class Walk {
 
   // ── Making room ───────────────────────────────────────────────────────────────────────────────────────────────────
 
-  /** Works out when each value is needed, and what it would cost to compute it again. */
-  private look(): void {
-    const { values, needed, again, resident, nextUse, claims } = this;
+  /** Works out when each value, computed so far or by the unit that runs, is needed, and what it would cost to compute it again. */
+  private look(outputs: readonly number[]): void {
+    const { values, needed, again, resident, nextUse, claims, ran } = this;
     for (let v = 0; v < values.length; v++) {
+      if (ran[v] === 0 && !outputs.includes(v)) continue;
       const { uses, cost, inputs } = values[v] as Value;
       needed[v] = uses[nextUse[v] as number] ?? Number.POSITIVE_INFINITY;
       let sum = cost;
@@ -388,27 +398,40 @@ class Walk {
 
   /** Of the values that could be given up or left for later, the one with the best score; -1 if there is none. */
   private victim(deferrable: readonly number[], deferred: readonly number[]): number {
-    const { values, choices } = this;
-    this.look();
-    let [best, most] = [-1, 0];
+    const { values, choices, scores, following } = this;
+    for (let v = following.pop(); v !== undefined; v = following.pop()) if (this.canGo(v)) return v;
+    this.look(deferrable);
+    let best = -1;
     const consider = (v: number, cost: number): void => {
+      scores[v] = 0;
       if (choices.pinned?.has(gapOf(v, this.nextUse[v] as number))) return;
       const distance = Math.min((this.needed[v] as number) - this.time, values.length);
       const score = choices.score(this.value(v).bytes, Math.max(1, cost), distance);
       const first = choices.spare?.(v, this.time, this.needed[v] as number) === true ? FIRST : 1;
       // What is needed at once stays.
       const last = (this.needed[v] as number) > this.value(v).until ? LAST : 1;
-      const all = score * first * last;
-      if (score > 0 && (all > most || (all === most && v < best))) [best, most] = [v, all];
+      scores[v] = score * first * last;
+      const most = best === -1 ? 0 : (scores[best] as number);
+      if (scores[v] > most || (scores[v] === most && v < best)) best = v;
     };
+    const there: number[] = [];
     for (let v = 0; v < values.length; v++) {
-      if (this.resident[v] === 0 || this.locked[v] !== 0 || (values[v] as Value).kept) continue;
+      if (!this.canGo(v)) continue;
       consider(v, this.again[v] as number);
+      if (this.batch > 1 && (scores[v] as number) > 0) there.push(v);
     }
     for (const v of deferrable) {
       if (!deferred.includes(v)) consider(v, (this.again[v] as number) - this.value(v).ownCost);
     }
+    if (this.batch > 1) {
+      there.sort((a, b) => (scores[b] as number) - (scores[a] as number) || a - b);
+      this.following = there.slice(0, this.batch).reverse();
+    }
     return best;
+  }
+
+  private canGo(v: number): boolean {
+    return this.resident[v] === 1 && this.locked[v] === 0 && !this.value(v).kept;
   }
 
   /**
