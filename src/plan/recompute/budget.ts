@@ -54,8 +54,8 @@ const PRECISION = 1 / 1024;
 const NEAR = 1.5;
 /** Of the routes with the least peaks, so many are placed quickly, and of these so many as well as can be. */
 const [LEAST_PLACED, LEAST_PLACED_WELL] = [12, 2];
-/** Shares of the budget that chains are planned for: what a program needs at once is not known to the byte. */
-const SHARES = [1, 0.8];
+/** Shares of the budget that chains are planned for: walks keep more than they must where there is room. */
+const SHARES = [1, 0.9, 0.8, 0.7, 0.6, 0.5];
 /** How many of the ways to choose are tried with each of them, and with what is kept at a moment. */
 const CHAIN_WAYS = 2;
 

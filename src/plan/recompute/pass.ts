@@ -12,6 +12,7 @@ import { liveBytes } from "../place.js";
 import type { LaidOut, LayOut, Scheduled } from "../plan.js";
 import { fitBudget, type Placed } from "./budget.js";
 import { modelOf, type UnitModel, type Value } from "./model.js";
+import { sumEarly } from "./order.js";
 import { rebuild } from "./rebuild.js";
 import { splitEpilogues, splitUpdates } from "./split.js";
 import { isRoute, type Route, route, SCORES, type Score } from "./walk.js";
@@ -176,12 +177,16 @@ export function recompute(units: readonly Unit[], targets: Targets, wanted: Want
     if (!isRoute(free)) throw new Error("checkpoints compute values again more often than a plan can hold");
     return along(plain, targets, free);
   }
-  let best = keepTo(plain, targets, wanted, budget, layOut);
+  const most = Math.max(0, ...model.values.map(({ bytes }) => bytes)) / 2;
+  const states = new Set(targets.updates.map(({ node }) => node));
+  // Where it is another order, the plain one mostly needs far more.
+  const early = sumEarly(units, new Set([...targets.results, ...states]), most);
+  let order = early ?? units;
+  const first = early === null ? plain : candidateOf(early, targets, wanted, layOut);
+  let best = keepTo(first, targets, wanted, budget, layOut);
   if (best.scheduled === null || best.cost > MUCH) {
-    const most = Math.max(0, ...model.values.map(({ bytes }) => bytes)) / 2;
-    const states = new Set(targets.updates.map(({ node }) => node));
-    let order = units;
     const splits = [
+      ...(early === null || best.scheduled !== null ? [] : [() => units]),
       (from: readonly Unit[]) => splitUpdates(from, states, most),
       (from: readonly Unit[]) => splitEpilogues(from, most),
     ];

@@ -1,6 +1,6 @@
 /**
- * Chains in programs: cuts the forward pass where a single value crosses, asks the dynamic program for chains which
- * results to keep, and tells a walk what may go.
+ * Chains in programs: cuts the forward pass where all that crosses is new, as a residual stream or the states of a
+ * recurrent network are, asks the dynamic program for chains which results to keep, and tells a walk what may go.
  */
 import { type Stage, solveChain } from "./chain.js";
 import type { Model, Value } from "./model.js";
@@ -63,7 +63,7 @@ export function chainOf(model: Model): (bytes: number) => Spare | null {
     crossing = results;
     const largest = Math.max(...results.map((v) => (values[v] as Value).bytes));
     const counts = results.filter((v) => (values[v] as Value).bytes >= COUNTS * largest);
-    if (unit < turn - 1 && (counts.length !== 1 || !members.includes(counts[0] as number))) continue;
+    if (unit < turn - 1 && (counts.length === 0 || !counts.every((v) => members.includes(v)))) continue;
     const taped = members.filter((v) => results.includes(v) || (values[v] as Value).uses.some((use) => use >= turn));
     const reads = taped.flatMap((v) => (values[v] as Value).uses.filter((use) => use >= turn));
     parts.push({
