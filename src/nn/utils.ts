@@ -11,7 +11,7 @@ function gradientsOf(parameters: Tensor | Iterable<Tensor>): Tensor[] {
   return list.map(({ grad }) => grad).filter((grad) => grad !== null);
 }
 
-/** The norm of all elements of `tensors` together. Each is read once where p is 2, as soon as it is computed. */
+/** The norm of all elements of `tensors` together. Each is read once where p is 2. */
 function totalNorm(tensors: readonly Tensor[], p: number): Tensor {
   const combine = (part: (x: Tensor) => Tensor, join: (a: Tensor, b: Tensor) => Tensor): Tensor =>
     tensors.length === 0 ? constant(0) : tensors.map(part).reduce(join);
