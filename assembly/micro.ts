@@ -5,7 +5,8 @@
  * more eagerly the longer its code: one function for all of them kept V8 busy for 20 ms after the first few calls, and
  * Node 20 does not end a process before that is done.
  */
-import { Layout, MicroOp } from "../src/isa";
+import { Layout } from "../src/isa";
+import { MicroOp } from "../src/micro-op";
 import { ADAM_STEP_BYTES, adamStep } from "./micro-adam";
 import { map1, map2, map6, mapFours, mapGuarded, stream1, stream2, stream3, stream4 } from "./micro-loops";
 import {

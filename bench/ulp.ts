@@ -9,7 +9,8 @@
  * is computed once for both builds, and from its first terms where those are exact or the function is flat.
  */
 import { parseArgs } from "node:util";
-import { InputKind, type MicroOp } from "../src/isa.js";
+import { InputKind } from "../src/isa.js";
+import type { MicroOp } from "../src/micro-op.js";
 import { BINARY, UNARY, ulpError } from "../test/kernels/math-reference.js";
 import { BUILDS, type Build, elementwise, instantiate } from "../test/kernels/support.js";
 

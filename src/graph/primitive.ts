@@ -2,7 +2,8 @@
  * What the system knows about an operator that the graph is made of. One record an operator, in `ops/`: shapes,
  * derivative, float64 reference, lowering and cost stand together, and a missing part does not compile.
  */
-import type { MicroOp, ReduceOp } from "../isa.js";
+import type { ReduceOp } from "../isa.js";
+import type { MicroOp } from "../micro-op.js";
 import type { DType } from "./dtype.js";
 import type { Shape } from "./shape.js";
 import type { Layout } from "./view.js";

@@ -4,7 +4,7 @@ import type { Primitive } from "../graph/primitive.js";
 import { formatShape, normalizeDim } from "../graph/shape.js";
 import { constant } from "../graph/sources.js";
 import { apply, nodeOf, Tensor } from "../graph/tensor.js";
-import { MicroOp } from "../isa.js";
+import { MicroOp } from "../micro-op.js";
 import { abs, add, div, ge, gt, le, logicalAnd, lt, maximum, mul, neg, sub, where } from "./arithmetic.js";
 import { toFloat } from "./conversion.js";
 import { elementwise, type OperatorTable } from "./define.js";

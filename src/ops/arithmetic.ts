@@ -3,7 +3,7 @@ import { DTypeError, ShapeError } from "../graph/errors.js";
 import { formatShape } from "../graph/shape.js";
 import { constant } from "../graph/sources.js";
 import { apply, Tensor } from "../graph/tensor.js";
-import { MicroOp } from "../isa.js";
+import { MicroOp } from "../micro-op.js";
 import { operands, tensorOperands, to } from "./conversion.js";
 import { asTensor, elementwise, expectTensor, type OperatorTable, type TensorLike } from "./define.js";
 

@@ -1,7 +1,7 @@
 /** Functions of two and three tensors, element by element with broadcasting, beyond plain arithmetic. */
 import type { Primitive } from "../graph/primitive.js";
 import { apply, detach, type Tensor } from "../graph/tensor.js";
-import { MicroOp } from "../isa.js";
+import { MicroOp } from "../micro-op.js";
 import {
   abs,
   add,

@@ -2,7 +2,7 @@
 import { checkDType, type DType, promote } from "../graph/dtype.js";
 import { DTypeError } from "../graph/errors.js";
 import { apply, Tensor } from "../graph/tensor.js";
-import { MicroOp } from "../isa.js";
+import { MicroOp } from "../micro-op.js";
 import { asTensor, elementwise, type OperatorTable, type TensorLike } from "./define.js";
 
 const castTo = {

@@ -3,7 +3,7 @@ import type { Primitive } from "../graph/primitive.js";
 import { checkShape, sizeOf } from "../graph/shape.js";
 import { constant } from "../graph/sources.js";
 import { apply, type Tensor } from "../graph/tensor.js";
-import { MicroOp } from "../isa.js";
+import { MicroOp } from "../micro-op.js";
 import type { OperatorTable } from "./define.js";
 
 /** Row-major positions, in the shape of the input, whose value does not matter. */

@@ -7,7 +7,7 @@ import { broadcastShapes, type Shape, sizeOf } from "../graph/shape.js";
 import { cell, constant } from "../graph/sources.js";
 import { mode, Tensor } from "../graph/tensor.js";
 import { expandView, readView, wholeView } from "../graph/view.js";
-import type { MicroOp } from "../isa.js";
+import type { MicroOp } from "../micro-op.js";
 
 /** What an operator takes where it computes element by element: a tensor, or a number that broadcasts. */
 export type TensorLike = Tensor | number | boolean;

@@ -7,7 +7,7 @@ import type { Primitive } from "../graph/primitive.js";
 import { checkShape, type Shape, sizeOf } from "../graph/shape.js";
 import { cell, constant } from "../graph/sources.js";
 import { apply, type Tensor } from "../graph/tensor.js";
-import { MicroOp } from "../isa.js";
+import { MicroOp } from "../micro-op.js";
 import { add, ge, mul, where } from "./arithmetic.js";
 import { to } from "./conversion.js";
 import { elementwise, type OperatorTable } from "./define.js";

@@ -3,7 +3,7 @@ import { ArgumentError, DTypeError } from "../graph/errors.js";
 import type { Primitive } from "../graph/primitive.js";
 import { constant } from "../graph/sources.js";
 import { apply, Tensor } from "../graph/tensor.js";
-import { MicroOp } from "../isa.js";
+import { MicroOp } from "../micro-op.js";
 import { abs, add, div, eq, ge, gt, logicalAnd, lt, mul, ne, neg, sub, trunc, where } from "./arithmetic.js";
 import { toFloat } from "./conversion.js";
 import { asTensor, elementwise, type OperatorTable, type Rule, type TensorLike } from "./define.js";

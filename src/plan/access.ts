@@ -1,7 +1,8 @@
 /** Which elements an instruction reads and writes, told from its words: what replays and audits check a plan by. */
 import { formatShape } from "../graph/shape.js";
 import { collapse, wholeView } from "../graph/view.js";
-import { ConvMode, Flag, InputKind, Layout, MicroOp, Opcode, PoolMode } from "../isa.js";
+import { ConvMode, Flag, InputKind, Layout, Opcode, PoolMode } from "../isa.js";
+import { MicroOp } from "../micro-op.js";
 import type { Buffer, PlanOperand, Step } from "./buffer.js";
 
 /** Elements of a buffer: those at `offset + Σ i·stride`. */

@@ -3,7 +3,8 @@
 import { sizeOf } from "../graph/shape.js";
 import type { Node } from "../graph/tensor.js";
 import { collapse, expandView, isContiguous } from "../graph/view.js";
-import { InputKind, Layout, MicroOp } from "../isa.js";
+import { InputKind, Layout } from "../isa.js";
+import { MicroOp } from "../micro-op.js";
 import type { PlanOperand } from "./buffer.js";
 
 /** A chain ready for encoding. */

@@ -248,6 +248,7 @@ export function compilePlan(request: Request): Plan {
   let laidOut = layOut(units, targets, enough);
   if (enough !== undefined && laidOut.temporaryBytes > NEAR * liveBytes(laidOut.temporaries)) {
     const fewest = layOut(units, targets);
+    // Every layout moves the same inputs' buffers, so the one that stays is made last.
     laidOut = fewest.temporaryBytes <= laidOut.temporaryBytes ? fewest : layOut(units, targets, enough);
   }
   const { lowered, temporaries, temporaryBytes } = laidOut;

@@ -1,6 +1,7 @@
 /** Convolution against its contract: every element one sum, in a fixed order, of all that meets it. */
 import { describe, expect, test } from "vitest";
-import { ConvMode, Flag, InputKind, MicroOp, Opcode } from "../../src/isa.js";
+import { ConvMode, Flag, InputKind, Opcode } from "../../src/isa.js";
+import { MicroOp } from "../../src/micro-op.js";
 import { type ConvTarget, gatherWorkspaceBytes } from "../../src/ops/convolution-lowering.js";
 import { readsWhereItLies } from "../../src/workspace/conv.js";
 import { expectShares, lastFloats } from "./shares.js";

@@ -1,6 +1,7 @@
 /** Inputs of chains that do not lie in memory as the space runs: gathered block by block, or read where they lie. */
 import { describe, expect, test } from "vitest";
-import { InputKind, Layout, MicroOp } from "../../src/isa.js";
+import { InputKind, Layout } from "../../src/isa.js";
+import { MicroOp } from "../../src/micro-op.js";
 import { BUILDS, elementwise, instantiate, type Operation } from "./support.js";
 import { offsets } from "./views.js";
 

@@ -1,5 +1,6 @@
 import { describe, expect, test } from "vitest";
-import { Flag, InputKind, Layout, MicroOp, Opcode } from "../../src/isa.js";
+import { Flag, InputKind, Layout, Opcode } from "../../src/isa.js";
+import { MicroOp } from "../../src/micro-op.js";
 import {
   BUILDS,
   type Chain,

@@ -1,6 +1,7 @@
 /** Gemm against its contract: each element summed in rising k from its seed, whatever the layout, the batch, the threads. */
 import { describe, expect, test } from "vitest";
-import { Flag, InputKind, MicroOp, Opcode } from "../../src/isa.js";
+import { Flag, InputKind, Opcode } from "../../src/isa.js";
+import { MicroOp } from "../../src/micro-op.js";
 import { gemmWorkspaceBytes } from "../../src/workspace/gemm.js";
 import { BUILDS, type Build, instantiate, instruction } from "./support.js";
 

@@ -2,7 +2,7 @@
  * What the vector math functions should give: float64 references, the error each function promises, and how errors are
  * counted in units in the last place (ulp).
  */
-import { MicroOp } from "../../src/isa.js";
+import { MicroOp } from "../../src/micro-op.js";
 
 /** A function of one or two floats, its float64 reference and its promised error in ulp. */
 export interface MathFunction<F> {

@@ -1,5 +1,6 @@
 import { describe, expect, test } from "vitest";
-import { InputKind, MicroOp } from "../../src/isa.js";
+import { InputKind } from "../../src/isa.js";
+import { MicroOp } from "../../src/micro-op.js";
 import { BINARY, UNARY, ulpError } from "./math-reference.js";
 import { BUILDS, type Build, elementwise, instantiate } from "./support.js";
 

@@ -4,7 +4,8 @@
  */
 import { readFileSync } from "node:fs";
 import { setFlagsFromString } from "node:v8";
-import { Flag, type InputKind, Layout, type MicroOp, Opcode, StatusField } from "../../src/isa.js";
+import { Flag, type InputKind, Layout, Opcode, StatusField } from "../../src/isa.js";
+import type { MicroOp } from "../../src/micro-op.js";
 
 export type Build = "strict" | "relaxed";
 

@@ -2,7 +2,8 @@
  * Winograd's convolutions against the definition: tiles of 2×2 to the bit for whole numbers, else within a measured error.
  */
 import { describe, expect, test } from "vitest";
-import { ConvField, ConvMode, Flag, InputKind, MicroOp, Opcode } from "../../src/isa.js";
+import { ConvField, ConvMode, Flag, InputKind, Opcode } from "../../src/isa.js";
+import { MicroOp } from "../../src/micro-op.js";
 import {
   type ConvProblem,
   type ConvTarget,

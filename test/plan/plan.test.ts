@@ -1,7 +1,8 @@
 /** What the planner makes of graphs: how many steps, in how much memory, and that it notices its own mistakes. */
 import { beforeAll, describe, expect, it } from "vitest";
 import { nodeOf, type Tensor } from "../../src/graph/tensor.js";
-import { MicroOp, Opcode } from "../../src/isa.js";
+import { Opcode } from "../../src/isa.js";
+import { MicroOp } from "../../src/micro-op.js";
 import { relu } from "../../src/ops/activation.js";
 import { cat } from "../../src/ops/join.js";
 import { linear } from "../../src/ops/matmul.js";
