@@ -72,6 +72,7 @@ const squareSumPrimitive = reduction({
   op: { f32: ReduceOp.SquareSumF32 },
   reference: (values) => values.reduce((a, b) => a + b * b, 0),
   vjp: ({ g, inputs: [x], attrs: { dims } }) => mul(mul(x as Tensor, 2), spread(g, (x as Tensor).shape, dims)),
+  jvp: ({ tangents: [dx], inputs: [x], attrs }) => apply(sumPrimitive, [mul(mul(x as Tensor, 2), dx as Tensor)], attrs),
 });
 
 /** Elements equal to the extreme share its gradient evenly, as PyTorch's amax does. */
