@@ -1,24 +1,54 @@
 /**
  * How long from the start of a process until its first gradient is printed, and until it has ended, beyond what a process
- * takes that prints a number and nothing else; on the compiled library, so run `npm run build` first.
+ * takes that prints a number and nothing else; on the compiled library, so run `npm run build` first. The peers do the same
+ * where they are installed (`npm ci --prefix bench/peers`).
  */
 import { spawn } from "node:child_process";
-import { mkdtempSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { build } from "esbuild";
 import { median } from "./measure.js";
 import type { Report } from "./report.js";
 
 const ROUNDS = 21;
 
-const TRAINING = [fileURLToPath(new URL("train-mlp.js", import.meta.url))];
-/** The last is for users who set NODE_COMPILE_CACHE, which Node heeds from version 22.1 on. */
-const PROCESSES: Readonly<Record<string, { readonly args: readonly string[]; readonly cached?: boolean }>> = {
-  "empty Node": { args: ["-e", "console.log(0)"] },
-  "first gradient": { args: TRAINING },
-  "the same, from Node's compile cache": { args: TRAINING, cached: true },
-};
+const here = (path: string): string => fileURLToPath(new URL(path, import.meta.url));
+
+const TRAINING = [here("train-mlp.js")];
+const TENSORFLOW = here("peers/node_modules/@tensorflow/tfjs-backend-wasm/dist/");
+const JAX = here("peers/node_modules/@jax-js/jax");
+
+interface Process {
+  readonly args: readonly string[];
+  readonly cached?: boolean;
+}
+
+/** What to start, by name; `empty Node` first. What has to be made for it goes into `folder`. */
+async function processes(folder: string): Promise<Readonly<Record<string, Process>>> {
+  const own = {
+    "empty Node": { args: ["-e", "console.log(0)"] },
+    "first gradient": { args: TRAINING },
+    // For users who set NODE_COMPILE_CACHE, which Node heeds from version 22.1 on.
+    "the same, from Node's compile cache": { args: TRAINING, cached: true },
+  };
+  if (!existsSync(TENSORFLOW) || !existsSync(JAX)) return own;
+  const bundle = join(folder, "tfjs.cjs");
+  await build({
+    entryPoints: [here("peers/start-tfjs.js")],
+    bundle: true,
+    minify: true,
+    platform: "node",
+    mainFields: ["module", "main"],
+    outfile: bundle,
+  });
+  return {
+    ...own,
+    "TensorFlow.js, bundled": { args: [bundle, TENSORFLOW] },
+    "jax-js": { args: [here("peers/start-jax.js")] },
+  };
+}
 
 /** Milliseconds from the start of a process. */
 interface Times {
@@ -44,15 +74,15 @@ function timesOf(args: readonly string[], env: NodeJS.ProcessEnv): Promise<Times
 
 /** Medians over processes that were started in turns. */
 export async function startup(): Promise<Report> {
-  const cache = mkdtempSync(join(tmpdir(), "lanegrad-startup-"));
-  const kinds = Object.entries(PROCESSES).map(([name, { args, cached }]) => {
-    const env = { ...process.env, ...(cached && { NODE_COMPILE_CACHE: cache }) };
+  const folder = mkdtempSync(join(tmpdir(), "lanegrad-startup-"));
+  const kinds = Object.entries(await processes(folder)).map(([name, { args, cached }]) => {
+    const env = { ...process.env, ...(cached && { NODE_COMPILE_CACHE: join(folder, "cache") }) };
     return { name, args, env, times: [] as Times[] };
   });
   for (let round = 0; round < ROUNDS; round++) {
     for (const { args, env, times } of kinds) times.push(await timesOf(args, env));
   }
-  rmSync(cache, { recursive: true });
+  rmSync(folder, { recursive: true });
   const [empty] = kinds as [(typeof kinds)[0]];
   const rows = kinds.map(({ name, times }) => {
     const beyond = (of: keyof Times): number =>
