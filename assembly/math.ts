@@ -97,9 +97,10 @@ export function expOfPower(x: v128, power: v128): v128 {
   return i32x4.add(p, i32x4.shl(power, 23));
 }
 
+/** e^x where that is a normal float, anything elsewhere, also for NaN. Error as of `exp`. */
 // @ts-ignore: decorator
 @inline
-function expNormal(x: v128): v128 {
+export function expNormal(x: v128): v128 {
   return expOfPower(x, powerOfTwo(x));
 }
 

@@ -38,6 +38,8 @@ import {
   F32ToI32,
   Floor,
   Fmod,
+  Gelu,
+  GeluGradient,
   GeluTanh,
   GeluTanhGradient,
   I32ToBool,
@@ -73,7 +75,10 @@ import {
   Sigmoid,
   Sign,
   SignI,
+  Silu,
+  SiluGradient,
   Sin,
+  Softplus,
   Sqrt,
   Sub,
   SubI,
@@ -189,6 +194,15 @@ function mathematical(op: i32, to: usize, a: usize, aStep: usize, slots: usize, 
       break;
     case MicroOp.GeluTanh:
       map1<GeluTanh>(to, a, aStep, end);
+      break;
+    case MicroOp.Gelu:
+      map1<Gelu>(to, a, aStep, end);
+      break;
+    case MicroOp.Silu:
+      map1<Silu>(to, a, aStep, end);
+      break;
+    case MicroOp.Softplus:
+      map1<Softplus>(to, a, aStep, end);
       break;
     case MicroOp.Asin:
       map1<Asin>(to, a, aStep, end);
@@ -338,6 +352,12 @@ function mathematical2(op: i32, to: usize, a: usize, aStep: usize, b: usize, bSt
       break;
     case MicroOp.GeluTanhGradient:
       mapFours<GeluTanhGradient>(to, a, aStep, b, bStep, end);
+      break;
+    case MicroOp.GeluGradient:
+      mapFours<GeluGradient>(to, a, aStep, b, bStep, end);
+      break;
+    case MicroOp.SiluGradient:
+      mapFours<SiluGradient>(to, a, aStep, b, bStep, end);
       break;
     case MicroOp.DivI:
       map2<DivI>(to, a, aStep, b, bStep, end);

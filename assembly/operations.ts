@@ -21,7 +21,7 @@ import {
   tanh,
   tanhFar,
 } from "./math";
-import { geluTanh, geluTanhGradient } from "./math-activation";
+import { gelu, geluGradient, geluTanh, geluTanhGradient, silu, siluGradient, softplus } from "./math-activation";
 import { ints, ONE, SIGN, ZERO } from "./math-constants";
 import { fmod, pow } from "./math-pow";
 import { acos, asin, atan, atan2, cos, sin, tan } from "./math-trig";
@@ -110,6 +110,9 @@ function remainderLanes(x: v128, y: v128): v128 {
 @unmanaged export class Acos extends Unary { @inline apply(x: v128): v128 { return acos(x); } }
 @unmanaged export class Atan extends Unary { @inline apply(x: v128): v128 { return atan(x); } }
 @unmanaged export class GeluTanh extends Unary { @inline apply(x: v128): v128 { return geluTanh(x); } }
+@unmanaged export class Gelu extends Unary { @inline apply(x: v128): v128 { return gelu(x); } }
+@unmanaged export class Silu extends Unary { @inline apply(x: v128): v128 { return silu(x); } }
+@unmanaged export class Softplus extends Unary { @inline apply(x: v128): v128 { return softplus(x); } }
 @unmanaged export class Copy extends Unary { @inline apply(x: v128): v128 { return x; } }
 
 @unmanaged export class Add extends Binary { @inline apply(x: v128, y: v128): v128 { return f32x4.add(x, y); } }
@@ -129,6 +132,12 @@ function remainderLanes(x: v128, y: v128): v128 {
 @unmanaged export class Erf extends Binary { @inline apply(x: v128, y: v128): v128 { return erf(x, y); } }
 @unmanaged export class GeluTanhGradient extends Binary {
   @inline apply(x: v128, y: v128): v128 { return geluTanhGradient(x, y); }
+}
+@unmanaged export class GeluGradient extends Binary {
+  @inline apply(x: v128, y: v128): v128 { return geluGradient(x, y); }
+}
+@unmanaged export class SiluGradient extends Binary {
+  @inline apply(x: v128, y: v128): v128 { return siluGradient(x, y); }
 }
 @unmanaged export class Less extends Binary { @inline apply(x: v128, y: v128): v128 { return toBool(f32x4.lt(x, y)); } }
 @unmanaged export class LessEqual extends Binary {

@@ -36,6 +36,12 @@ export const enum MicroOp {
   Atan = 22,
   /** x·Φ(x) by the formula with a hyperbolic tangent. */
   GeluTanh = 23,
+  /** x·Φ(x) */
+  Gelu = 24,
+  /** x·σ(x) */
+  Silu = 25,
+  /** log(1 + e^x) */
+  Softplus = 26,
   // f32 × f32 → f32
   Add = 32,
   Sub = 33,
@@ -53,6 +59,10 @@ export const enum MicroOp {
   GeluTanhGradient = 41,
   /** The larger of a and 0, which b is; NaN if a is NaN. */
   Relu = 42,
+  /** a times the derivative of `Gelu` at b. */
+  GeluGradient = 43,
+  /** a times the derivative of `Silu` at b. */
+  SiluGradient = 44,
   // f32 × f32 → bool
   Less = 48,
   LessEqual = 49,

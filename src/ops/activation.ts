@@ -1,15 +1,15 @@
 /** Activation functions: what stands between the layers of a network. All are computed in f32. */
 import { ArgumentError, ShapeError } from "../graph/errors.js";
-import type { Primitive } from "../graph/primitive.js";
 import { formatShape, normalizeDim } from "../graph/shape.js";
 import { constant } from "../graph/sources.js";
 import { apply, nodeOf, Tensor } from "../graph/tensor.js";
 import { MicroOp } from "../micro-op.js";
-import { abs, add, div, ge, gt, le, logicalAnd, lt, maximum, mul, neg, sub, where } from "./arithmetic.js";
+import { geluPrimitive, geluTanhPrimitive, siluPrimitive, softplusPrimitive } from "./activation-primitives.js";
+import { abs, add, div, ge, gt, le, logicalAnd, lt, mul, neg, sub, where } from "./arithmetic.js";
 import { toFloat } from "./conversion.js";
 import { elementwise, type OperatorTable } from "./define.js";
 import { narrow, reshape } from "./movement.js";
-import { erf, exp, expm1, log1p, sigmoid, tanh } from "./unary.js";
+import { expm1, sigmoid, tanh } from "./unary.js";
 
 // ── Piecewise linear ────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -127,66 +127,28 @@ export function celu(input: Tensor, alpha = 1): Tensor {
 
 /** `log(1 + e^(beta · x)) / beta`, and `x` itself where `beta · x` is above `threshold`. */
 export function softplus(input: Tensor, beta = 1, threshold = 20): Tensor {
-  const scaled = mul(input, beta);
+  const x = toFloat(input);
+  const smooth = (scaled: Tensor): Tensor => apply(softplusPrimitive, [scaled], null);
+  // From 17 on log(1 + e^x) is x in f32, and its derivative 1.
+  if (threshold >= 17) return beta === 1 ? smooth(x) : div(smooth(mul(x, beta)), beta);
+  const scaled = mul(x, beta);
   const straight = gt(scaled, threshold);
-  return where(straight, input, div(log1p(exp(where(straight, 0, scaled))), beta));
+  return where(straight, x, div(smooth(where(straight, 0, scaled)), beta));
 }
 
 /** `log(sigmoid(x))`, without underflow. */
 export function logsigmoid(input: Tensor): Tensor {
-  const x = toFloat(input);
-  return neg(add(maximum(neg(x), constant(0)), log1p(exp(neg(abs(x))))));
+  return neg(apply(softplusPrimitive, [neg(toFloat(input))], null));
 }
 
 /** `x · sigmoid(x)`, also called swish. */
 export function silu(input: Tensor): Tensor {
-  return mul(input, sigmoid(input));
+  return apply(siluPrimitive, [toFloat(input)], null);
 }
 
 /** `x · tanh(softplus(x))`. */
 export function mish(input: Tensor): Tensor {
   return mul(input, tanh(softplus(input)));
-}
-
-const ROOT_TWO_OVER_PI = Math.sqrt(2 / Math.PI);
-
-/** The logistic function of 2·√(2/π)·(x + 0.044715·x³), in float64. */
-function geluSigmoid(x: number): number {
-  return 1 / (1 + Math.exp(-2 * ROOT_TWO_OVER_PI * x * (1 + 0.044715 * x * x)));
-}
-
-const geluTanhPrimitive: Primitive<Tensor, null> = elementwise({
-  name: "geluTanh",
-  micro: { f32: MicroOp.GeluTanh },
-  reference: (x) => x * geluSigmoid(x),
-  vjp: [({ g, inputs: [x] }) => apply(geluTanhGradientPrimitive, [g, x as Tensor], null)],
-  flops: 20,
-});
-
-/** The first input times the derivative of GELU at the second. */
-const geluTanhGradientPrimitive: Primitive<Tensor, null> = elementwise({
-  name: "geluTanhGradient",
-  micro: { f32: MicroOp.GeluTanhGradient },
-  reference: (g, x) => {
-    // Flat from here on; squares of larger numbers overflow.
-    const b = Math.max(-40, Math.min(40, x));
-    const s = geluSigmoid(b);
-    return g * (s + 2 * ROOT_TWO_OVER_PI * b * (1 + 3 * 0.044715 * b * b) * s * (1 - s));
-  },
-  vjp: [
-    ({ g, inputs: [, x] }) => apply(geluTanhGradientPrimitive, [g, x as Tensor], null),
-    ({ g, inputs: [h, x] }) => mul(mul(g, h as Tensor), geluTanhCurvature(x as Tensor)),
-  ],
-  flops: 26,
-});
-
-/** The second derivative: σ·(1 - σ)·(2·v' + x·((1 - 2σ)·v'² + v'')) with σ the logistic function of v, a cubic in x. */
-function geluTanhCurvature(x: Tensor): Tensor {
-  const squared = mul(x, x);
-  const s = sigmoid(mul(x, add(mul(squared, 2 * 0.044715 * ROOT_TWO_OVER_PI), 2 * ROOT_TWO_OVER_PI)));
-  const slope = add(mul(squared, 6 * 0.044715 * ROOT_TWO_OVER_PI), 2 * ROOT_TWO_OVER_PI);
-  const bend = add(mul(sub(1, mul(s, 2)), mul(slope, slope)), mul(x, 12 * 0.044715 * ROOT_TWO_OVER_PI));
-  return mul(mul(s, sub(1, s)), add(mul(slope, 2), mul(x, bend)));
 }
 
 /**
@@ -195,7 +157,7 @@ function geluTanhCurvature(x: Tensor): Tensor {
  */
 export function gelu(input: Tensor, options: { approximate?: "none" | "tanh" } = {}): Tensor {
   const { approximate = "none" } = options;
-  if (approximate === "none") return mul(mul(input, 0.5), add(erf(mul(input, Math.SQRT1_2)), 1));
+  if (approximate === "none") return apply(geluPrimitive, [toFloat(input)], null);
   if (approximate === "tanh") return apply(geluTanhPrimitive, [toFloat(input)], null);
   throw new ArgumentError(`gelu: approximate must be "none" or "tanh", not ${JSON.stringify(approximate)}`);
 }

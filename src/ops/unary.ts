@@ -7,6 +7,7 @@ import { MicroOp } from "../micro-op.js";
 import { abs, add, div, eq, ge, gt, logicalAnd, lt, mul, ne, neg, sub, trunc, where } from "./arithmetic.js";
 import { toFloat } from "./conversion.js";
 import { asTensor, elementwise, type OperatorTable, type Rule, type TensorLike } from "./define.js";
+import { erfReference } from "./erf-reference.js";
 
 type Unary = Primitive<Tensor, null>;
 
@@ -239,27 +240,6 @@ export function logit(input: Tensor, eps?: number | null): Tensor {
 // ── The error function ──────────────────────────────────────────────────────────────────────────────────────────────
 
 const TWO_OVER_ROOT_PI = 2 / Math.sqrt(Math.PI);
-
-/**
- * erf in float64: by the series of positive terms 2/√π e^(-x²) Σ 2ⁿ x^(2n+1) / (2n+1)!! near 0 (Abramowitz & Stegun
- * 7.1.6), and from 3 on by the continued fraction of erfc (7.1.14).
- */
-function erfReference(x: number): number {
-  const a = Math.abs(x);
-  if (Number.isNaN(a) || a > 6) return Number.isNaN(a) ? a : Math.sign(x);
-  if (a < 3) {
-    let term = x;
-    let total = x;
-    for (let n = 1; Math.abs(term) > 1e-17 * Math.abs(total); n++) {
-      term *= (2 * x * x) / (2 * n + 1);
-      total += term;
-    }
-    return TWO_OVER_ROOT_PI * Math.exp(-x * x) * total;
-  }
-  let fraction = a;
-  for (let n = 60; n > 0; n--) fraction = a + n / 2 / fraction;
-  return Math.sign(x) * (1 - Math.exp(-a * a) / (Math.sqrt(Math.PI) * fraction));
-}
 
 const erfPrimitive: Unary = mathematical("erf", MicroOp.Erf, erfReference, ({ g, inputs: [x] }) =>
   mul(g, mul(exp(neg(square(x as Tensor))), TWO_OVER_ROOT_PI)),

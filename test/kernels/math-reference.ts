@@ -16,7 +16,7 @@ export interface MathFunction<F> {
 const HALF_SQRT_PI = 0.886226925452758;
 
 /** The error function in float64, to about 1e-13. */
-function erf(x: number): number {
+export function erf(x: number): number {
   const a = Math.abs(x);
   if (Number.isNaN(x)) return x;
   if (a > 6) return Math.sign(x);

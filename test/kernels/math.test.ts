@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { InputKind } from "../../src/isa.js";
 import { MicroOp } from "../../src/micro-op.js";
-import { BINARY, UNARY, ulpError } from "./math-reference.js";
+import { BINARY, erf, UNARY, ulpError } from "./math-reference.js";
 import { BUILDS, type Build, elementwise, instantiate } from "./support.js";
 
 /** A prime, so that a sweep of bit patterns meets every exponent with ever different mantissas. */
@@ -24,6 +24,8 @@ const SPECIAL_POINTS = [
   1,
   2,
   4,
+  5.5,
+  5.6,
   10,
   20,
   Math.SQRT1_2 - 1,
@@ -130,9 +132,83 @@ describe.each(BUILDS)("vector math on the %s build", (build) => {
     }
   });
 
-  test("GELU and its gradient are right to the last bits of x and of 1", () => {
+  /** The largest errors of an activation relative to x and, from -1 up, in ulp; and of its derivative. */
+  function activationErrors(
+    [op, gradient]: readonly [MicroOp, MicroOp],
+    value: (x: number) => number,
+    derivative: (x: number) => number,
+  ): { relative: number; ulps: number; absolute: number } {
     const x = SWEEP.filter((x) => Math.abs(x) < 1e30 && Math.abs(x) > 1e-30);
-    const g = new Float32Array(x.length).fill(1);
+    const values = apply(build, op, [x]).slice();
+    const derivatives = apply(build, gradient, [new Float32Array(x.length).fill(1), x]).slice();
+    let [relative, ulps, absolute] = [0, 0, 0];
+    for (const [i, at] of x.entries()) {
+      relative = Math.max(relative, Math.abs((values[i] as number) - value(at)) / Math.abs(at));
+      if (at >= -1) ulps = Math.max(ulps, ulpError(values[i] as number, value(at)));
+      absolute = Math.max(absolute, Math.abs((derivatives[i] as number) - derivative(at)));
+    }
+    return { relative, ulps, absolute };
+  }
+
+  test("GELU by its definition and its gradient are right to the last bits of x and of 1", () => {
+    const normal = (x: number): number => (1 + erf(x * Math.SQRT1_2)) / 2;
+    const density = (x: number): number => Math.exp((-x * x) / 2) / Math.sqrt(2 * Math.PI);
+    const { relative, ulps, absolute } = activationErrors(
+      [MicroOp.Gelu, MicroOp.GeluGradient],
+      (x) => x * normal(x),
+      (x) => normal(x) + (Math.abs(x) < 40 ? x * density(x) : 0),
+    );
+    expect(relative).toBeLessThan(2.5e-7);
+    expect(ulps).toBeLessThan(5);
+    expect(absolute).toBeLessThan(4.5e-7);
+    const edges = [0, -0, NaN, 1e-40, -1e-40, -6, -3e38];
+    const tiny = Math.fround(1e-40 / 2);
+    expect([...apply(build, MicroOp.Gelu, [edges])]).toEqual([0, -0, NaN, tiny, -tiny, -0, -0]);
+    const flat = new Float32Array(edges.length).fill(1);
+    const slopes = [...apply(build, MicroOp.GeluGradient, [flat, edges])];
+    expect(slopes).toEqual([0.5, 0.5, NaN, 0.5, 0.5, 0, 0]);
+    expect([...apply(build, MicroOp.Gelu, [[Infinity, -Infinity]])]).toEqual([Infinity, NaN]);
+  });
+
+  test("SiLU and its gradient are right to the last bits of x and of 1", () => {
+    const logistic = (x: number): number => 1 / (1 + Math.exp(-x));
+    const { relative, ulps, absolute } = activationErrors(
+      [MicroOp.Silu, MicroOp.SiluGradient],
+      (x) => x * logistic(x),
+      (x) => logistic(x) * (1 + Math.max(-700, x) * logistic(-x)),
+    );
+    expect(relative).toBeLessThan(1.2e-7);
+    expect(ulps).toBeLessThan(2.5);
+    expect(absolute).toBeLessThan(2.5e-7);
+    const edges = [0, -0, Infinity, NaN, 3e38, -3e38];
+    expect([...apply(build, MicroOp.Silu, [edges])]).toEqual([0, -0, Infinity, NaN, Math.fround(3e38), -0]);
+    const flat = new Float32Array(edges.length).fill(1);
+    const slopes = [...apply(build, MicroOp.SiluGradient, [flat, edges])];
+    expect(slopes).toEqual([0.5, 0.5, 1, NaN, 1, expect.closeTo(0, 30)]);
+  });
+
+  test("softplus is right to the last bits down to where its exponential is a normal float", () => {
+    const x = SWEEP.filter((x) => x > -86);
+    const values = apply(build, MicroOp.Softplus, [x]).slice();
+    let ulps = 0;
+    for (const [i, at] of x.entries()) {
+      const truth = Math.max(at, 0) + Math.log1p(Math.exp(-Math.abs(at)));
+      ulps = Math.max(ulps, ulpError(values[i] as number, truth));
+    }
+    expect(ulps).toBeLessThan(3);
+    const edges = [0, Infinity, -Infinity, NaN, 100, -100, 3e38];
+    expect([...apply(build, MicroOp.Softplus, [edges])]).toEqual([
+      Math.fround(Math.LN2),
+      Infinity,
+      0,
+      NaN,
+      100,
+      0,
+      Math.fround(3e38),
+    ]);
+  });
+
+  test("GELU with a hyperbolic tangent and its gradient are right to the last bits of x and of 1", () => {
     const sigma = (x: number): number => 1 / (1 + Math.exp(-2 * Math.sqrt(2 / Math.PI) * (x + 0.044715 * x ** 3)));
     const slope = (x: number): number => 2 * Math.sqrt(2 / Math.PI) * (1 + 3 * 0.044715 * x * x);
     const value = (x: number): number => x * sigma(x);
@@ -140,14 +216,8 @@ describe.each(BUILDS)("vector math on the %s build", (build) => {
       const b = Math.max(-40, Math.min(40, x));
       return sigma(b) + b * slope(b) * sigma(b) * (1 - sigma(b));
     };
-    const values = apply(build, MicroOp.GeluTanh, [x]).slice();
-    const derivatives = apply(build, MicroOp.GeluTanhGradient, [g, x]).slice();
-    let [relative, ulps, absolute] = [0, 0, 0];
-    for (const [i, at] of x.entries()) {
-      relative = Math.max(relative, Math.abs((values[i] as number) - value(at)) / Math.abs(at));
-      if (at >= -1) ulps = Math.max(ulps, ulpError(values[i] as number, value(at)));
-      absolute = Math.max(absolute, Math.abs((derivatives[i] as number) - derivative(at)));
-    }
+    const ops = [MicroOp.GeluTanh, MicroOp.GeluTanhGradient] as const;
+    const { relative, ulps, absolute } = activationErrors(ops, value, derivative);
     expect(relative).toBeLessThan(1.2e-7);
     expect(ulps).toBeLessThan(2.5);
     expect(absolute).toBeLessThan(2.5e-7);
