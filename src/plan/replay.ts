@@ -1,20 +1,30 @@
 /**
- * Symbolic replay: runs a program on names of values instead of on numbers, element by element, and checks that every
- * instruction finds what it is meant to read and that what the program must leave is there at its end.
+ * Symbolic replay: runs a program on names of elements instead of on numbers, and checks that every instruction finds
+ * each element that it is meant to read where it reads it, and that what the program must leave is there at its end.
  *
- * It takes nothing from the passes that it checks but their result: where an instruction reads and writes is told from
- * its words, what it ought to read from the graph, and what an operator ought to emit from its record.
+ * It takes nothing from the passes that it checks but their result: which elements an instruction reads and writes, and
+ * in which order, is told from its words; which these ought to be, from the graph and the operators' records.
  */
-import type { KernelContext, Operand } from "../graph/primitive.js";
 import { type Shape, sameShape, sizeOf } from "../graph/shape.js";
 import type { Node } from "../graph/tensor.js";
-import { wholeView } from "../graph/view.js";
-import { attrsKey, isLeaf } from "../graph/walk.js";
-import { Flag, InputKind, Layout, Opcode } from "../isa.js";
+import { expandView, isContiguous, type Layout as View } from "../graph/view.js";
+import { attrsKey, isLeaf, topological } from "../graph/walk.js";
+import { CopyField, FillField, Flag, GemmField, InputKind, Layout, Opcode } from "../isa.js";
 import { MicroOp } from "../micro-op.js";
-import { accessOf, type Chain, chainOf, eachRun, type Formula, formulaOf, misplaced, type Region } from "./access.js";
+import {
+  type Access,
+  accessOf,
+  type Chain,
+  chainOf,
+  type Formula,
+  formulaOf,
+  misplaced,
+  type Region,
+} from "./access.js";
 import { type Buffer, paddedBytes, type Step } from "./buffer.js";
+import { assign, type Difference, differenceOf, type Elements, tabled, tableOf } from "./elements.js";
 import { type Code, encode } from "./encode.js";
+import { type Emission, Meaning } from "./meaning.js";
 
 /** What of a plan is replayed. */
 export interface Replayed {
@@ -22,6 +32,9 @@ export interface Replayed {
   readonly steps: readonly Step[];
   readonly temporaries: readonly Buffer[];
   readonly temporaryBytes: number;
+  /** The program's own numbers, and the leaves whose numbers the host writes there before a run. */
+  readonly pool: Uint32Array;
+  readonly cells: readonly { readonly node: Node; readonly offset: number }[];
   readonly results: readonly { readonly shape: Shape; readonly offset: number }[];
   readonly updates: readonly { readonly slot: number; readonly node: Node }[];
   /** The nodes of the results, then those of the updates. */
@@ -43,92 +56,6 @@ function isSameExpression(a: Node, b: Node, equal: Map<Node, Set<Node>>): boolea
     for (const [i, input] of x.inputs.entries()) stack.push([input, y.inputs[i] as Node]);
   }
   return true;
-}
-
-/** A node, and those that it shows otherwise if it is a view: the value of each is where the node's is. */
-function* shownBy(node: Node): Generator<Node> {
-  for (let x: Node | undefined = node; x !== undefined; ) {
-    yield x;
-    x = !isLeaf(x) && x.primitive.lowering.kind === "view" ? x.inputs[0] : undefined;
-  }
-}
-
-/** An instruction that an operator's own lowering emits: which words are addresses of which inputs. */
-interface Emitted {
-  readonly opcode: Opcode;
-  readonly inputs: readonly { readonly word: number; readonly input: number }[];
-}
-
-/** The instructions, other than for rearranging operands, that an operator's own lowering emits for a node. */
-function emittedFor(node: Node): Emitted[] {
-  const { lowering } = node.primitive;
-  if (lowering.kind !== "kernel" || (sizeOf(node.shape) === 0 && lowering.checks === undefined)) return [];
-  const emitted: Emitted[] = [];
-  const numberOf = new Map<object, number>();
-  const operand = ({ shape, dtype }: Pick<Node, "shape" | "dtype">): Operand => ({
-    buffer: {},
-    dtype,
-    ...wholeView(shape),
-  });
-  const input = (i: number): Operand => {
-    const made = operand(node.inputs[i] as Node);
-    numberOf.set(made.buffer, i);
-    return made;
-  };
-  const emit = (opcode: Opcode, words: readonly (number | Operand)[]): void => {
-    const inputs = words.flatMap((x, word) => {
-      const number = typeof x === "object" ? numberOf.get(x.buffer) : undefined;
-      return number === undefined ? [] : [{ word, input: number }];
-    });
-    emitted.push({ opcode, inputs });
-  };
-  const unlessEmpty = (opcode: Opcode, target: Operand, source: readonly Operand[]): void => {
-    if (sizeOf(target.shape) > 0) emit(opcode, [target, ...source]);
-  };
-  const context: KernelContext<unknown> = {
-    attrs: node.attrs,
-    inputCount: node.inputs.length,
-    epilogue: { bias: null, chain: false },
-    input,
-    contiguous: input,
-    output: () => operand(node),
-    copy: (target, source) => unlessEmpty(Opcode.Copy, target, [source]),
-    fill: (target) => unlessEmpty(Opcode.Fill, target, []),
-    workspace: (bytes) => operand({ shape: [bytes / Layout.ElementBytes], dtype: "f32" }),
-    emit: (opcode, _, words) => emit(opcode, words),
-  };
-  lowering.lower(context);
-  return emitted;
-}
-
-/** What is left to be emitted for a node before its value is complete. */
-class Progress {
-  private readonly emitted: readonly Emitted[];
-  private done = 0;
-
-  constructor(node: Node) {
-    this.emitted = emittedFor(node);
-  }
-
-  get complete(): boolean {
-    return this.done === this.emitted.length;
-  }
-
-  /**
-   * Takes note of an instruction for the node: whether it is the next one, which it may be on other inputs than the
-   * operator's.
-   * @param shows whether the operand of a word has the value of an input
-   */
-  take({ opcode }: Step, shows: (word: number, input: number) => boolean): "next" | "wrong" | "other" {
-    const next = this.emitted[this.done];
-    if (next?.opcode !== opcode) return "other";
-    if (!next.inputs.every(({ word, input }) => shows(word, input))) {
-      // It may be a copy that lays out an operand.
-      return opcode === Opcode.Copy ? "other" : "wrong";
-    }
-    this.done++;
-    return "next";
-  }
 }
 
 /** The micro-operation of an elementwise node. */
@@ -155,20 +82,34 @@ function overlap(a: Buffer, b: Buffer): boolean {
   return start < to && from < end;
 }
 
+/** The leaves that stand for what states hold at the start. */
+function stateLeaves(steps: readonly Step[]): Map<Node, number> {
+  const written = new Set(steps.flatMap(({ writes }) => writes));
+  const found = new Map<Node, number>();
+  for (const { region, node } of steps.flatMap(({ reads }) => reads.filter((buffer) => !written.has(buffer)))) {
+    if (region.kind === "state" && node !== null && isLeaf(node)) found.set(node, region.slot);
+  }
+  return found;
+}
+
 class Replay {
-  /** For every element of the temporaries, and of each state, which buffer's value it holds; 0 for none. */
+  /** For every word of the temporaries, of the program's numbers and of each state, the name of what it holds. */
   private readonly temporaries: Int32Array;
+  private readonly pool: Int32Array;
   private readonly states = new Map<number, Int32Array>();
-  private readonly numbers = new Map<Buffer, number>();
-  /** The nodes whose values a buffer's elements are. */
-  private readonly contents = new Map<Buffer, Set<Node>>();
-  /** The states' buffers that instructions write; all others stand for the values at the start. */
-  private readonly written: ReadonlySet<Buffer>;
-  private readonly progress = new Map<Node, Progress>();
+  private readonly meaning: Meaning;
+  /** How many of the instructions that its record asks for a node has got. */
+  private readonly emitted = new Map<Node, number>();
 
   constructor(private readonly plan: Replayed) {
+    // A unit that is computed again may hold nodes that nothing reads the second time.
+    const nodes = topological([...plan.roots, ...plan.steps.flatMap((step) => step.nodes)]);
+    this.meaning = new Meaning(nodes, stateLeaves(plan.steps));
     this.temporaries = new Int32Array(plan.temporaryBytes / Layout.ElementBytes);
-    this.written = new Set(plan.steps.flatMap(({ writes }) => writes));
+    this.pool = Int32Array.from(plan.pool, (word) => this.meaning.constant(word));
+    for (const { node, offset } of plan.cells) {
+      this.pool.set(tableOf(this.meaning.of(node)), offset / Layout.ElementBytes);
+    }
   }
 
   run(): void {
@@ -180,11 +121,12 @@ class Replay {
       if (start < 0 || end > plan.temporaryBytes || start % Layout.Alignment !== 0) {
         throw new Error(`a buffer at ${start} to ${end} is not within the ${plan.temporaryBytes} bytes of temporaries`);
       }
-      if (buffer.first === -1) this.write(wholeOf(buffer), [buffer.node as Node]);
+      if (buffer.first === -1) this.temporaries.set(tableOf(this.meaning.of(buffer.node as Node)), start / 4);
     }
     plan.steps.forEach((step, i) => {
       this.step(step, `step ${i} (${namesOf(step)})`, plan.steps[i - 1]);
     });
+    if ((plan.steps.at(-1)?.flags ?? 0) & Flag.Epilogue) throw new Error("the program ends before an epilogue");
     this.checkEnd();
   }
 
@@ -209,71 +151,93 @@ class Replay {
   }
 
   private step(step: Step, who: string, before: Step | undefined): void {
-    const { reads, writes } = accessOf(step);
-    this.checkDeclared(step, reads, writes, who);
-    const epilogue = before !== undefined && (before.flags & Flag.Epilogue) !== 0;
-    if (epilogue && step.opcode !== Opcode.Elementwise) throw new Error(`${who} follows what needs an epilogue`);
-    const own = new Set(step.nodes);
-    const allowed = new Set(own);
-    for (const node of step.nodes) {
-      if (!isLeaf(node)) for (const input of node.inputs) for (const x of shownBy(input)) allowed.add(x);
+    const access = accessOf(step);
+    this.checkDeclared(step, access, who);
+    const product = before !== undefined && (before.flags & Flag.Epilogue) !== 0 ? before : null;
+    if (product !== null && step.opcode !== Opcode.Elementwise)
+      throw new Error(`${who} follows what needs an epilogue`);
+    this.checkAliases(step, access, product, who);
+    if (step.opcode === Opcode.Elementwise) this.runChain(step, product, who);
+    else if (step.opcode === Opcode.Copy) this.runCopy(access, who);
+    else if (step.opcode === Opcode.Fill) this.runFill(step, access);
+    else this.runEmission(step, access, who);
+  }
+
+  // ── Instructions ────────────────────────────────────────────────────────────────────────────────────────────────
+
+  private runCopy({ reads, writes }: Access, who: string): void {
+    const [from] = reads.filter(({ word }) => word === CopyField.Source - 1) as [Region];
+    const [to] = writes as [Region];
+    const moved = tableOf({ table: this.memoryOf(from.buffer), ...this.placeOf(from) });
+    const missing = moved.indexOf(0);
+    if (missing >= 0) throw new Error(`${who} copies element ${missing} of what was never written`);
+    assign(this.memoryOf(to.buffer), this.placeOf(to), tabled(moved));
+  }
+
+  private runFill({ words }: Step, { writes: [to] }: Access): void {
+    const { buffer } = to as Region;
+    const place = this.placeOf(to as Region);
+    const offset = this.meaning.constant(words[FillField.Value - 1] as number);
+    assign(this.memoryOf(buffer), place, { table: null, shape: place.shape, strides: [0], offset });
+  }
+
+  /** An instruction other than a chain must be the next that its operator's record asks for, and read what that says. */
+  private runEmission(step: Step, { reads, writes, sizes }: Access, who: string): void {
+    const [node] = step.nodes as readonly [Node];
+    const done = this.emitted.get(node) ?? 0;
+    const emission = this.meaning.emissionsOf(node)[done];
+    if (emission === undefined || !isOf(step, sizes, emission)) {
+      throw new Error(`${who} is not the instruction that its operator asks for next`);
     }
-    for (const region of reads) this.read(region, allowed, own, who);
-    this.checkAliases(step, reads, writes, epilogue ? before : undefined, who);
-    const chain = step.opcode === Opcode.Elementwise ? chainOf(step) : null;
-    if (chain !== null) this.checkChain(step, chain, who);
-    const taken = step.nodes.map((node) =>
-      this.progressOf(node).take(step, (word, input) => this.shows(step.words[word], node.inputs[input] as Node)),
-    );
-    if (taken.includes("wrong")) throw new Error(`${who} reads other values than its operator's inputs`);
-    // A copy that is not the operator's own lays a value out otherwise.
-    const moved = step.opcode === Opcode.Copy && !taken.includes("next");
-    const made = moved ? this.moved(step, reads[0] as Region) : step.nodes;
-    for (const region of writes) {
-      const { node } = region.buffer;
-      this.write(region, chain !== null && node !== null ? [node] : made);
+    this.emitted.set(node, done + 1);
+    const biased = this.checkBias(step, reads, who);
+    const operands = reads.filter((region) => region !== biased?.region);
+    if (operands.length !== emission.reads.size || writes.length !== emission.writes.size) {
+      throw new Error(`${who} has other operands than its operator`);
     }
+    for (const region of operands) this.expectAt(region, emission.reads.get(region.word)?.(), who);
+    const flagged = (step.flags & Flag.Epilogue) !== 0;
+    writes.forEach((region, i) => {
+      if (flagged && i === 0 && !isContiguous(region)) throw new Error(`${who} has an epilogue and is not row-major`);
+      const made = i === 0 && biased !== null ? this.meaning.of(biased.sum) : emission.writes.get(region.word);
+      const isSame = made !== undefined && sizeOf(made.shape) === sizeOf(region.shape);
+      // How much of its workspace a product takes depends on how its operands lie; nothing reads it afterwards.
+      const names = i > 0 && !isSame ? { ...region, table: null, strides: [0], offset: 0 } : made;
+      if (names === undefined || (i === 0 && !isSame)) {
+        throw new Error(`${who} writes another number of elements than its operator`);
+      }
+      assign(this.memoryOf(region.buffer), this.placeOf(region), names);
+    });
   }
 
-  /** The nodes whose values a copy from a region has. */
-  private moved({ nodes }: Step, { buffer }: Region): readonly Node[] {
-    if (buffer.region.kind !== "pool") return this.contentsOf(buffer);
-    // A number spread out: the node's own value, or the input of a kernel.
-    const shown = nodes.flatMap((node) => [node, ...node.inputs]).flatMap((node) => [...shownBy(node)]);
-    return shown.filter((node) => isLeaf(node) || node.primitive.lowering.kind === "view");
+  /** The bias that was moved into a matrix product, if there is one, and the sum that the product thereby is. */
+  private checkBias(step: Step, reads: readonly Region[], who: string): { region: Region; sum: Node } | null {
+    const [product] = step.nodes as readonly [Node];
+    const region = reads.find(({ word }) => word === GemmField.Bias - 1);
+    if (step.opcode !== Opcode.Gemm || region === undefined) return null;
+    const sum = step.nodes.find(({ primitive, inputs }) => primitive.name === "add" && inputs.includes(product));
+    const added = sum?.inputs.find((x) => x !== product);
+    if (sum === undefined || added === undefined) throw new Error(`${who} adds what no node of it adds`);
+    this.expectAt(region, expanded(this.meaning.of(added), product.shape), who);
+    return { region, sum };
   }
 
-  private progressOf(node: Node): Progress {
-    const progress = this.progress.get(node) ?? new Progress(node);
-    this.progress.set(node, progress);
-    return progress;
-  }
-
-  private contentsOf(buffer: Buffer): readonly Node[] {
-    return this.numberOf(buffer) === -1 ? [buffer.node as Node] : [...(this.contents.get(buffer) ?? [])];
-  }
-
-  /** Whether a word's operand is in a buffer that holds the value of `node`. */
-  private shows(word: Step["words"][number] | undefined, node: Node): boolean {
-    if (typeof word !== "object") return false;
-    if (sizeOf(node.shape) === 0) return true;
-    const shown = [...shownBy(node)];
-    if (word.buffer.region.kind === "pool") return isLeaf(shown.at(-1) as Node);
-    const contents = this.contentsOf(word.buffer);
-    return shown.some((x) => contents.includes(x));
-  }
-
-  /** Computes on names what a chain's micro-operations compute on numbers: the outputs must be what they should. */
-  private checkChain(step: Step, { inputs, outputs, operations }: Chain, who: string): void {
-    const outer = new Set(step.nodes.flatMap((node) => node.inputs));
-    const operands = step.words.filter((word) => typeof word === "object");
-    /** Of each slot, the nodes whose value it has; none where that is not known. */
+  /** Computes on nodes what a chain's micro-operations compute on numbers: the outputs must be what they should. */
+  private runChain(step: Step, product: Step | null, who: string): void {
+    const chain = chainOf(step);
+    const { inputs, outputs, operations } = chain;
+    const [{ shape }] = step.nodes as readonly [Node];
+    this.checkSpace(chain, sizeOf(shape), product, who);
+    const outer = [...new Set(step.nodes.flatMap((node) => node.inputs))];
+    /** Of each slot, the nodes whose value it has. */
     const slots = new Map<number, readonly Node[]>();
-    inputs.forEach((_, i) => {
-      slots.set(
-        i,
-        [...outer].filter((node) => this.shows(operands[i], node)),
-      );
+    inputs.forEach(({ kind, region }, i) => {
+      const [first] = outer;
+      const names = (node: Node): Elements =>
+        kind === InputKind.Record ? this.meaning.of(node) : expanded(this.meaning.of(node), shape);
+      const found = outer.filter((node) => this.differenceAt(region, names(node)) === null);
+      if (found.length === 0) this.expectAt(region, first && names(first), who);
+      slots.set(i, found);
     });
     /** The nodes of the step whose value a formula gives of operands. */
     const results = (formula: Formula, given: readonly (readonly Node[])[]): readonly Node[] => {
@@ -299,14 +263,69 @@ class Replay {
       }
       slots.set(writes, computed);
     });
-    outputs.forEach(({ buffer }, j) => {
-      if (slots.get(inputs.length + j)?.includes(buffer.node as Node)) return;
-      throw new Error(`${who} writes another value than ${buffer.node?.primitive.name}`);
+    outputs.forEach((region, j) => {
+      const node = region.buffer.node as Node;
+      if (!slots.get(inputs.length + j)?.includes(node)) {
+        throw new Error(`${who} writes another value than ${node.primitive.name}`);
+      }
+      assign(this.memoryOf(region.buffer), this.placeOf(region), this.meaning.of(node));
     });
   }
 
+  /** A chain goes over all elements of its nodes, with slots that it has, and over its product as that is finished. */
+  private checkSpace(chain: Chain, count: number, product: Step | null, who: string): void {
+    const { inputs, outputs, operations, registers } = chain;
+    if (chain.count !== count) throw new Error(`${who} goes over ${chain.count} elements of ${count}`);
+    const slots = inputs.length + outputs.length + registers;
+    const gathered = inputs.filter(({ kind }) => kind === InputKind.Strided).length;
+    const wild = operations.some(({ writes }) => writes < inputs.length || writes >= slots);
+    if (wild || slots > Layout.MaxSlots || registers + gathered > Layout.MaxRegisters) {
+      throw new Error(`${who} writes to slots that it does not have`);
+    }
+    if (product === null) return;
+    const [made] = accessOf(product).writes as readonly [Region];
+    if (sizeOf(made.shape) !== count) throw new Error(`${who} is over other elements than the product before it`);
+    const early = inputs.some(
+      ({ kind, region: { buffer, offset } }) =>
+        buffer === made.buffer && count > 1 && (kind !== InputKind.Contiguous || offset !== made.offset),
+    );
+    if (early) throw new Error(`${who} reads elements of the product before it that are not finished`);
+  }
+
+  // ── Memory ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  private memoryOf({ region, bytes }: Buffer): Int32Array {
+    if (region.kind === "temporary") return this.temporaries;
+    if (region.kind === "pool") return this.pool;
+    const { slot } = region;
+    const memory = this.states.get(slot) ?? tableOf(this.meaning.state(slot, bytes / Layout.ElementBytes));
+    this.states.set(slot, memory);
+    return memory;
+  }
+
+  /** A region's layout within the memory that it is in. */
+  private placeOf({ buffer, shape, strides, offset }: Region): View {
+    const base = buffer.region.kind === "temporary" ? buffer.offset / Layout.ElementBytes : 0;
+    return { shape, strides, offset: base + offset };
+  }
+
+  private differenceAt(region: Region, elements: Elements): Difference | "size" | null {
+    if (sizeOf(region.shape) !== sizeOf(elements.shape)) return "size";
+    return differenceOf(this.memoryOf(region.buffer), this.placeOf(region), elements);
+  }
+
+  /** @throws Error unless a region holds these elements, in this order */
+  private expectAt(region: Region, elements: Elements | undefined, who: string): void {
+    const difference = elements === undefined ? "size" : this.differenceAt(region, elements);
+    if (difference === null) return;
+    if (difference === "size") throw new Error(`${who} reads another number of elements than its operator`);
+    const { at, expected } = difference;
+    const found = this.meaning.describe(this.memoryOf(region.buffer)[at] ?? 0);
+    throw new Error(`${who} should read ${this.meaning.describe(expected)} and finds ${found}`);
+  }
+
   /** What the step's words name is what the step says it reads and writes: lifetimes follow from that. */
-  private checkDeclared(step: Step, reads: readonly Region[], writes: readonly Region[], who: string): void {
+  private checkDeclared(step: Step, { reads, writes }: Access, who: string): void {
     for (const [what, regions, declared] of [
       ["reads", reads, step.reads],
       ["writes", writes, step.writes],
@@ -319,66 +338,8 @@ class Replay {
     }
   }
 
-  private numberOf(buffer: Buffer): number {
-    // All that stand for a state's value at the start are one.
-    if (buffer.region.kind === "state" && !this.written.has(buffer)) return -1;
-    const known = this.numbers.get(buffer) ?? this.numbers.size + 1;
-    this.numbers.set(buffer, known);
-    return known;
-  }
-
-  private memoryOf({ region, bytes }: Buffer): Int32Array {
-    if (region.kind !== "state") return this.temporaries;
-    const memory = this.states.get(region.slot) ?? new Int32Array(bytes / Layout.ElementBytes).fill(-1);
-    this.states.set(region.slot, memory);
-    return memory;
-  }
-
-  private write(region: Region, nodes: readonly Node[]): void {
-    const { buffer } = region;
-    const memory = this.memoryOf(buffer);
-    const number = this.numberOf(buffer);
-    const base = buffer.region.kind === "state" ? 0 : buffer.offset / Layout.ElementBytes;
-    eachRun(region, (start, count) => memory.fill(number, base + start, base + start + count));
-    const contents = this.contents.get(buffer) ?? new Set();
-    for (const node of nodes) contents.add(node);
-    this.contents.set(buffer, contents);
-  }
-
-  /**
-   * @param allowed nodes of which one must be what is found
-   * @param own those that the instruction computes
-   */
-  private read(region: Region, allowed: ReadonlySet<Node>, own: ReadonlySet<Node>, who: string): void {
-    const { buffer } = region;
-    if (buffer.region.kind === "pool") return;
-    const memory = this.memoryOf(buffer);
-    const number = this.numberOf(buffer);
-    const base = buffer.region.kind === "state" ? 0 : buffer.offset / Layout.ElementBytes;
-    const name = buffer.node?.primitive.name ?? "a workspace";
-    eachRun(region, (start, count) => {
-      for (let i = base + start; i < base + start + count; i++) {
-        if (memory[i] === number) continue;
-        throw new Error(`${who} reads element ${i - base} of ${name}, which was overwritten or never written`);
-      }
-    });
-    if (sizeOf(region.shape) === 0) return;
-    const contents = this.contentsOf(buffer);
-    if (!contents.some((node) => allowed.has(node))) {
-      throw new Error(`${who} reads ${name}, which is not among what it is computed from`);
-    }
-    if (contents.every((node) => own.has(node) || this.progressOf(node).complete)) return;
-    throw new Error(`${who} reads ${name} before it is complete`);
-  }
-
   /** What an instruction writes must not lie where it reads, unless each element is read before it is written. */
-  private checkAliases(
-    step: Step,
-    reads: readonly Region[],
-    writes: readonly Region[],
-    product: Step | undefined,
-    who: string,
-  ): void {
+  private checkAliases(step: Step, { reads, writes }: Access, product: Step | null, who: string): void {
     const fail = (): never => {
       throw new Error(`${who} writes where it still reads`);
     };
@@ -400,7 +361,7 @@ class Replay {
         if (overlap(from, to) && !added && !inStep(r, w)) fail();
       });
       // An epilogue runs in pieces between those of its product.
-      const before = product === undefined ? null : accessOf(product);
+      const before = product === null ? null : accessOf(product);
       const [own, ...workspace] = before?.writes ?? [];
       const busy = [...(before?.reads ?? []), ...workspace];
       if (busy.some(({ buffer }) => overlap(buffer, to))) fail();
@@ -411,16 +372,10 @@ class Replay {
   /** The results are where the host reads them, and the states hold their new values. */
   private checkEnd(): void {
     const { results, updates, roots } = this.plan;
-    const byNumber = new Map([...this.numbers].map(([buffer, number]) => [number, buffer]));
     const expect = (memory: Int32Array, start: number, node: Node, what: string): void => {
-      const shown = [...shownBy(node)];
-      for (let i = start; i < start + sizeOf(node.shape); i++) {
-        const number = memory[i] as number;
-        const contents = this.contents.get(byNumber.get(number) as Buffer);
-        if (number <= 0 || !shown.some((x) => contents?.has(x) && this.progressOf(x).complete)) {
-          throw new Error(`${what} (${node.primitive.name}) is not there when the program ends`);
-        }
-      }
+      const view = { shape: [sizeOf(node.shape)], strides: [1], offset: start };
+      if (differenceOf(memory, view, this.meaning.of(node)) === null) return;
+      throw new Error(`${what} (${node.primitive.name}) is not there when the program ends`);
     };
     results.forEach(({ offset }, i) => {
       expect(this.temporaries, offset / Layout.ElementBytes, roots[i] as Node, `result ${i}`);
@@ -433,8 +388,18 @@ class Replay {
   }
 }
 
-function wholeOf(buffer: Buffer): Region {
-  return { buffer, ...wholeView([buffer.bytes / Layout.ElementBytes]) };
+/** Whether an instruction is one that a record asks for, but for where its operands are; a chain may be added to it. */
+function isOf({ opcode, flags, nodes: [node] }: Step, sizes: readonly number[], emission: Emission): boolean {
+  const lowering = node?.primitive.lowering;
+  const takesChain = lowering?.kind === "kernel" && lowering.epilogue !== undefined;
+  const own = takesChain ? flags & ~Flag.Epilogue : flags;
+  if (opcode !== emission.opcode || own !== emission.flags || sizes.length !== emission.sizes.length) return false;
+  return sizes.every((size, i) => size === emission.sizes[i]);
+}
+
+/** Names as they are repeated where a value is broadcast. */
+function expanded(elements: Elements, shape: Shape): Elements {
+  return { table: elements.table, ...expandView(elements, shape) };
 }
 
 /**

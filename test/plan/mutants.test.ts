@@ -1,6 +1,5 @@
 /** The replay finds what is wrong with a plan: a plan is broken in every way of a kind, and each that matters is noticed. */
 import { beforeAll, describe, expect, it } from "vitest";
-import type { TypedArray } from "../../src/graph/dtype.js";
 import type { Tensor } from "../../src/graph/tensor.js";
 import { topological } from "../../src/graph/walk.js";
 import { Layout, Opcode } from "../../src/isa.js";
@@ -20,12 +19,11 @@ import { paddedBytes } from "../../src/plan/buffer.js";
 import { encode } from "../../src/plan/encode.js";
 import type { Plan } from "../../src/plan/plan.js";
 import { replay } from "../../src/plan/replay.js";
-import type { Guard, Program } from "../../src/runtime/runtime.js";
 import { compile } from "../../src/tensor/compile.js";
 import { tensor } from "../../src/tensor/creation.js";
-import { runtime } from "../../src/tensor/session.js";
 import { checkpoint } from "../../src/transforms/checkpoint.js";
 import { start } from "../support/builds.js";
+import { isCaught, type Subject, subjectOf } from "./subject.js";
 
 const WIDTH = 8;
 const BATCH = 12;
@@ -51,53 +49,6 @@ function makeStep(): () => Tensor {
   });
 }
 
-/** A plan, and what running a variant of it gives: the bits of its results and of the states that it leaves. */
-interface Subject {
-  readonly plan: Plan;
-  run(steps: readonly Step[]): string;
-}
-
-/** Catches the program of a step as it runs. */
-function subjectOf(step: () => Tensor): Subject {
-  let caught: Subject | null = null;
-  const guard: Guard = {
-    around(program: Program, states, execute) {
-      const { plan } = program;
-      const before = states.map(({ resident }) => resident.read());
-      const run = (steps: readonly Step[]): string => {
-        states.forEach(({ resident }, i) => {
-          resident.write(before[i] as TypedArray);
-        });
-        const bases = [runtime().temporaries(plan.temporaryBytes), program.poolAddress];
-        const code = encode(steps);
-        runtime().writeCode(program.block.address, code, [...bases, ...states.map(({ resident }) => resident.address)]);
-        const words = new Int32Array(
-          runtime().arena.memory.buffer,
-          bases[0],
-          plan.temporaryBytes / Layout.ElementBytes,
-        );
-        words.fill(-1);
-        let results: TypedArray[] = [];
-        try {
-          results = execute();
-        } catch (error) {
-          return String(error);
-        }
-        const values = [...results, ...states.map(({ resident }) => resident.read())];
-        return values.map(({ buffer }) => new Uint32Array(buffer).join()).join(";");
-      };
-      if (plan.updates.length > 0) caught = { plan, run };
-      return execute();
-    },
-  };
-  const audit = runtime().guard;
-  runtime().guard = guard;
-  step().item();
-  expect(caught).not.toBeNull();
-  runtime().guard = audit;
-  return caught as unknown as Subject;
-}
-
 describe("a broken plan", () => {
   let subject: Subject;
   let right: string;
@@ -108,18 +59,7 @@ describe("a broken plan", () => {
     right = subject.run(subject.plan.steps);
   });
 
-  /** Whether replaying the plan with other steps throws; it must where running them gives something else. */
-  const caught = (steps: readonly Step[], what: string): boolean => {
-    const { plan, run } = subject;
-    const changed = run(steps) !== right;
-    try {
-      replay({ ...plan, steps, code: encode(steps) });
-    } catch {
-      return true;
-    }
-    expect(changed, `${what} changes the result, and the replay does not see it`).toBe(false);
-    return false;
-  };
+  const caught = (steps: readonly Step[], what: string): boolean => isCaught(subject, steps, right, what);
 
   it("is right before it is broken, and runs again to the same bits", () => {
     const { plan, run } = subject;
