@@ -13,6 +13,7 @@
  * A micro-operation sees each operand as (pointer, step): the next vector is `step` bytes on, 16 or (for a scalar) 0.
  */
 import { ElementwiseField, InputKind, Layout } from "../src/isa";
+import { FAR_ELEMENTS, readAhead, readAheadToo } from "./ahead";
 import { microOps } from "./micro";
 import { address, shareStart, word } from "./word";
 
@@ -126,6 +127,28 @@ export function elementwiseRange(pc: usize, scratch: usize, start: i32, end: i32
       return;
     }
     advance(scratch, firstRegister, end - first);
+  }
+}
+
+/**
+ * Has `turns` turns read ahead what the Elementwise instruction at `pc` reads of `count` elements from `start` on, from
+ * contiguous inputs other than the one at `known`.
+ */
+export function readInputsAhead(pc: usize, known: usize, start: i32, count: i32, turns: i32): void {
+  if (word(pc, ElementwiseField.Count) < FAR_ELEMENTS) return;
+  const counts = word(pc, ElementwiseField.Counts);
+  const rank = <usize>(counts >>> 24);
+  let at = pc + (ElementwiseField.Body << 2) + (rank << 2);
+  let first = true;
+  for (let i = counts & 0xff; i > 0; i--) {
+    const kind = load<u32>(at);
+    const source = address(at, 1);
+    at += kind == InputKind.Strided ? 8 + (rank << 2) : 8;
+    if (kind != InputKind.Contiguous || source === known) continue;
+    const from = source + ((<usize>start) << 2);
+    if (first) readAhead(from, (<usize>count) << 2, turns);
+    else readAheadToo(from);
+    first = false;
   }
 }
 

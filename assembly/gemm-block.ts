@@ -32,6 +32,11 @@ export function panelWidth(left: i32): i32 {
   return min(whole, 16);
 }
 
+/** How many turns to read ahead in a block gives at least, if it is of the widest tiles. */
+export function turnsOf(rows: i32, columns: i32): i32 {
+  return unitsOf(rows, 2) * unitsOf(columns, ASC_FEATURE_RELAXED_SIMD ? 24 : 16);
+}
+
 /** Where the last panel of `columns` columns starts. */
 export function lastPanel(columns: i32): i32 {
   let start = 0;

@@ -10,8 +10,8 @@
  *
  * Contract: strides are in bytes and may be 0 or negative; A is read element by element, exactly; rows of B, C and
  * the seed are read and written as whole vectors, the panel's width exactly, at any alignment. The seed may be C. C
- * overlaps nothing else. NaN and infinities propagate. Each step rounds twice (strict) or once (relaxed, where fused), so
- * |error| ≤ γ·(|seed| + Σ|A·B|) with γ ≈ (depth + 1)·2⁻²⁴.
+ * overlaps nothing else. What `ahead.ts` was told to read ahead is read besides. NaN and infinities propagate. Each step
+ * rounds twice (strict) or once (relaxed, where fused), so |error| ≤ γ·(|seed| + Σ|A·B|) with γ ≈ (depth + 1)·2⁻²⁴.
  *
  * The tiles fit the 15 vector registers that V8 hands out on x64; larger ones spill. They have as many accumulators as it
  * takes to hide the latency of a step: eight where only the addition is in the chain. A fused multiply-add takes longer,
@@ -22,6 +22,7 @@
  * their own: one with all of them as parameters would be longer than they are together. A tile that reaches past the last row repeats that row:
  * it computes and stores the same values twice, and needs no case of its own.
  */
+import { touchNext } from "./ahead";
 import { panel4 } from "./gemm-kernel-four";
 import { mulAdd } from "./simd";
 
@@ -43,6 +44,7 @@ function panelOfTwoRows(
   cRow: usize,
 ): void {
   for (let i = 0; i < rows; i += 2) {
+    touchNext();
     const two = i + 1 < rows;
     let a0 = a;
     let a1 = two ? a + aRow : a;

@@ -14,8 +14,9 @@
  */
 import { GemmBlock, gemmColumns, gemmTransposes, gemmWorkspaceBytes } from "../src/workspace/gemm";
 import { Flag, GemmField } from "../src/isa";
-import { elementwiseRange } from "./elementwise";
-import { evenDepth, lastPanel, multiplyBlock, packPanels, unitsOf } from "./gemm-block";
+import { FAR_ELEMENTS, readAhead, stopReadingAhead } from "./ahead";
+import { elementwiseRange, readInputsAhead } from "./elementwise";
+import { evenDepth, lastPanel, multiplyBlock, packPanels, turnsOf, unitsOf } from "./gemm-block";
 import { sweepRows } from "./gemm-narrow";
 import { clear, pack, packFewColumns } from "./gemm-pack";
 import { SUMMED_COLUMNS, SUMMED_ROWS, sumRows } from "./gemm-sums";
@@ -265,6 +266,13 @@ function multiplyPlain(
       for (let i = 0; i < M; i += GemmBlock.Rows) {
         const rows = min<i32>(M - i, GemmBlock.Rows);
         const ai = a + aRow * <usize>i + aColumn * <usize>k;
+        const finishes = k + depth === K && (flagsOf(pc) & Flag.Epilogue) !== 0;
+        const rowElements = word(pc, GemmField.N);
+        const start = (index * word(pc, GemmField.M) + rowStart + i) * rowElements + columnStart + j;
+        if (finishes && columns === rowElements) {
+          const turns = turnsOf(rows, columns);
+          readInputsAhead(pc + lengthOf(pc), address(pc, GemmField.C), start, rows * columns, turns);
+        }
         if (!directA) pack(rows, depth, ai, aRow, aColumn, packedA, packedRow);
         const ci = cj + cRow * <usize>i;
         let seed = workspace;
@@ -298,11 +306,7 @@ function multiplyPlain(
           cRow,
           tile,
         );
-        if (k + depth === K && (flagsOf(pc) & Flag.Epilogue) !== 0) {
-          const rowElements = word(pc, GemmField.N);
-          const row = index * word(pc, GemmField.M) + rowStart + i;
-          finish(pc + lengthOf(pc), scratch, row * rowElements + columnStart + j, rows, columns, rowElements);
-        }
+        if (finishes) finish(pc + lengthOf(pc), scratch, start, rows, columns, rowElements);
       }
       k += blockDepth;
     } while (k < K);
@@ -342,6 +346,7 @@ function multiplyTransposed(
   const width = (M + 3) & ~3;
   const stageRow = (<usize>width) << 2;
   const blockDepth = evenDepth(K, GemmBlock.Depth);
+  const far = bColumn === (<usize>K) << 2 && word(pc, GemmField.N) * K >= FAR_ELEMENTS;
   const stage = workspace + (GemmBlock.Seed << 2);
   const panels = stage + stageRow * GemmBlock.Rows;
   clear(workspace, GemmBlock.Seed << 2);
@@ -354,6 +359,11 @@ function multiplyTransposed(
     for (let j = first; j < last; j += GemmBlock.Rows) {
       const columns = min<i32>(last - j, GemmBlock.Rows);
       const cj = c + ((<usize>j) << 2);
+      const next = min<i32>(N - j - columns, GemmBlock.Rows);
+      if (far && next > 0) {
+        const turns = turnsOf(columns, width) * unitsOf(K, blockDepth);
+        readAhead(b + bColumn * <usize>(j + columns), bColumn * <usize>next, turns);
+      }
       if (accumulate) pack(columns, M, cj, 4, cRow, stage, stageRow);
       else if (bias !== 0) fillRows(columns, bias + ((<usize>j) << 2), stage, stageRow);
       for (let k = 0; k < K; k += blockDepth) {
@@ -417,6 +427,7 @@ function multiply(
   if (transposes && stride(pc, GemmField.BRow) === 4) {
     multiplyTransposed(pc, scratch, workspace, index, rowStart, rowEnd, columnStart, columnEnd);
   } else multiplyPlain(pc, scratch, workspace, index, rowStart, rowEnd, columnStart, columnEnd);
+  stopReadingAhead();
 }
 
 /**

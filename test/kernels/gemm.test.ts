@@ -3,7 +3,7 @@ import { describe, expect, test } from "vitest";
 import { Flag, InputKind, Opcode } from "../../src/isa.js";
 import { MicroOp } from "../../src/micro-op.js";
 import { gemmWorkspaceBytes } from "../../src/workspace/gemm.js";
-import { BUILDS, type Build, instantiate, instruction } from "./support.js";
+import { BUILDS, type Build, elementwise, instantiate, instruction, type Placed } from "./support.js";
 
 /** Strides in elements. */
 interface Strides {
@@ -33,12 +33,14 @@ interface Problem {
   readonly threads: number;
   /** Follow with an epilogue that doubles C in place: an element it misses, or visits twice, is wrong. */
   readonly doubled: boolean;
+  /** B lies where memory ends. */
+  readonly bAtEnd: boolean;
 }
 
 /** Row-major, contiguous, nothing added: what a case does not say. */
 function problem(m: number, n: number, k: number, rest: Partial<Problem> = {}): Problem {
   const plain = { a: { row: k, column: 1 }, b: { row: n, column: 1 }, cRow: n, batch: [], special: [] };
-  return { m, n, k, ...plain, bias: false, accumulate: false, threads: 1, doubled: false, ...rest };
+  return { m, n, k, ...plain, bias: false, accumulate: false, threads: 1, doubled: false, bAtEnd: false, ...rest };
 }
 
 /** The same sequence of numbers in [-1, 1) on every run (the minimal standard generator of Park and Miller). */
@@ -90,16 +92,16 @@ function solve(build: Build, p: Problem): Outcome {
   const machine = instantiate(build);
   const sizes = p.batch.map((d) => d.size);
   const strided = (name: "a" | "b" | "c") => p.batch.map((d) => d[name]);
-  const place = (shape: number[], strides: number[], seed: number) => {
+  const place = (shape: number[], strides: number[], seed: number, atEnd = false) => {
     const { below, length } = extent([...sizes, ...shape], strides);
     const values = randomNumbers(length, seed);
     p.special.forEach((value, i) => {
       values[(7 * i + seed) % Math.max(length, 1)] = value;
     });
-    return { ...machine.floats(values), below };
+    return { ...(atEnd ? machine.floatsAtEnd(values) : machine.floats(values)), below };
   };
   const a = place([p.m, p.k], [...strided("a"), p.a.row, p.a.column], 11);
-  const b = place([p.k, p.n], [...strided("b"), p.b.row, p.b.column], 12);
+  const b = place([p.k, p.n], [...strided("b"), p.b.row, p.b.column], 12, p.bAtEnd);
   const cExtent = extent([...sizes, p.m, p.n], [...strided("c"), p.cRow, 1]);
   const c = machine.floats(randomNumbers(cExtent.length, 13));
   const bias = machine.floats(randomNumbers(p.n, 14));
@@ -252,6 +254,54 @@ describe.each(BUILDS)("gemm (%s)", (build) => {
       const batch = [{ size: 3, a: m * k, b: 0, c: m * n }];
       expectRight(build, problem(m, n, k, { ...weight, batch, doubled: true, threads: 4 }));
       expectRight(build, problem(m, n, k, { ...weight, a: { row: 1, column: m }, bias: true }));
+    }
+  });
+
+  test("reads ahead in a weight no further than its end", () => {
+    for (const [m, n, k] of [
+      [8, 1030, 515],
+      [21, 515, 1030],
+    ] as const) {
+      const weight = { b: { row: 1, column: k }, bAtEnd: true };
+      expectRight(build, problem(m, n, k, weight));
+      expectRight(build, problem(m, n, k, { ...weight, bias: true, threads: 3 }));
+      expectRight(build, problem(m, n, k, { ...weight, accumulate: true, doubled: true }));
+    }
+  });
+
+  test("reads ahead in what its epilogue reads no further than its end", () => {
+    for (const [m, n, k] of [
+      [130, 4097, 5],
+      [1030, 517, 3],
+    ] as const) {
+      const machine = instantiate(build);
+      const count = m * n;
+      const a = machine.floats(randomNumbers(m * k, 1));
+      const b = machine.floats(randomNumbers(k * n, 2));
+      const [c, product, x, y] = [3, 4, 5, 6].map((seed) => machine.floats(randomNumbers(count, seed))) as [
+        Placed<Float32Array>,
+        Placed<Float32Array>,
+        Placed<Float32Array>,
+        Placed<Float32Array>,
+      ];
+      const z = machine.floatsAtEnd(randomNumbers(count, 7));
+      const workspace = machine.allocate(2 * gemmWorkspaceBytes(m, n, k));
+      const multiply = (to: number, flags: Flag) =>
+        instruction(Opcode.Gemm, [m, n, k, a.address, k, 1, b.address, n, 1, to, n, 0, workspace, 0], flags);
+      const sums = elementwise({
+        count,
+        inputs: [c, x, y, z].map(({ address }) => ({ kind: InputKind.Contiguous, address })),
+        outputs: [c.address],
+        operations: [
+          [MicroOp.Add, 4, 0, 1],
+          [MicroOp.Add, 4, 4, 2],
+          [MicroOp.Add, 4, 4, 3],
+        ],
+      });
+      machine.run([multiply(product.address, Flag.None), multiply(c.address, Flag.Epilogue), sums], 2);
+      const at = (v: Placed<Float32Array>, i: number) => v.view[i] as number;
+      const right = c.view.map((_, i) => Math.fround(Math.fround(at(product, i) + at(x, i)) + at(y, i)) + at(z, i));
+      expect(c.view.findIndex((value, i) => value !== right[i])).toBe(-1);
     }
   });
 

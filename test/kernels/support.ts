@@ -93,6 +93,15 @@ export class Machine {
     return { address, view };
   }
 
+  /** The values at the very end of the memory, so that reading past them traps: one such buffer at a time. */
+  floatsAtEnd(values: ArrayLike<number>): Placed<Float32Array> {
+    const address = MEMORY_BYTES - Math.ceil((4 * values.length) / Layout.Alignment) * Layout.Alignment;
+    if (address < this.top) throw new RangeError(`${values.length} floats do not fit in the test memory`);
+    const view = new Float32Array(this.memory.buffer, address, values.length);
+    view.set(values);
+    return { address, view };
+  }
+
   /** A buffer of i32 (bool is i32 too) holding `values`, or poison when given a length. */
   ints(values: number | ArrayLike<number>): Placed<Int32Array> {
     const length = typeof values === "number" ? values : values.length;
