@@ -22,10 +22,13 @@ export function channelNorm(pc: usize, scratch: usize, thread: i32, threads: i32
   for (let unit = shareStart(units, thread, threads); unit < end; unit++) {
     switch (mode) {
       case ChannelNormMode.Moments:
-        moments(pc, sets, unit);
+        storeMoments(pc, sets, unit);
         break;
       case ChannelNormMode.Normalize:
-        normalize(pc, sets, unit);
+        normalize(pc, unit, meanOf(pc, unit), scaleOf(pc, sets, unit));
+        break;
+      case ChannelNormMode.GroupNorm:
+        groupNorm(pc, unit);
         break;
       case ChannelNormMode.Gradient:
         gradient(pc, scratch, sets, unit);
@@ -68,9 +71,13 @@ function meanOf(pc: usize, set: i32): f32 {
   return load<f32>(element(address(pc, ChannelNormField.Moments), set));
 }
 
-/** 1 / √(variance + epsilon) */
+/** `scaleFor` a set. */
 function scaleOf(pc: usize, sets: i32, set: i32): f64 {
-  const variance = load<f32>(element(address(pc, ChannelNormField.Moments), sets + set));
+  return scaleFor(pc, load<f32>(element(address(pc, ChannelNormField.Moments), sets + set)));
+}
+
+/** 1 / √(variance + epsilon) */
+function scaleFor(pc: usize, variance: f32): f64 {
   return 1 / Math.sqrt(<f64>variance + <f64>reinterpret<f32>(word(pc, ChannelNormField.Epsilon)));
 }
 
@@ -84,7 +91,8 @@ function deviationRun(x: usize, count: i32, mean: v128): f64 {
   return sumOf<Deviation>(x, x, 0, count, mean, mean);
 }
 
-function moments(pc: usize, sets: i32, set: i32): void {
+/** The mean of a set in lane 0 and its variance in lane 1. */
+function moments(pc: usize, set: i32): v128 {
   let planes = planesOf(pc);
   let run = word(pc, ChannelNormField.Area);
   const stride = element(0, planeStride(pc) * run);
@@ -96,20 +104,27 @@ function moments(pc: usize, sets: i32, set: i32): void {
   }
   let sum: f64 = 0;
   for (let plane = 0; plane < planes; plane++) sum += sumRun(start + <usize>plane * stride, run);
-  const mean = <f32>(sum / size);
+  const mean = f32x4.splat(<f32>(sum / size));
   let squares: f64 = 0;
-  for (let plane = 0; plane < planes; plane++) {
-    squares += deviationRun(start + <usize>plane * stride, run, f32x4.splat(mean));
-  }
-  const out = element(address(pc, ChannelNormField.Out), set);
-  store<f32>(out, mean);
-  store<f32>(out + element(0, sets), <f32>(squares / size));
+  for (let plane = 0; plane < planes; plane++) squares += deviationRun(start + <usize>plane * stride, run, mean);
+  return f32x4.replace_lane(mean, 1, <f32>(squares / size));
 }
 
-function normalize(pc: usize, sets: i32, set: i32): void {
+function storeMoments(pc: usize, sets: i32, set: i32): void {
+  const pair = moments(pc, set);
+  const out = element(address(pc, ChannelNormField.Out), set);
+  store<f32>(out, f32x4.extract_lane(pair, 0));
+  store<f32>(out + element(0, sets), f32x4.extract_lane(pair, 1));
+}
+
+function groupNorm(pc: usize, set: i32): void {
+  const pair = moments(pc, set);
+  normalize(pc, set, f32x4.extract_lane(pair, 0), scaleFor(pc, f32x4.extract_lane(pair, 1)));
+}
+
+function normalize(pc: usize, set: i32, setMean: f32, scale: f64): void {
   const area = word(pc, ChannelNormField.Area);
-  const mean = f32x4.splat(meanOf(pc, set));
-  const scale = scaleOf(pc, sets, set);
+  const mean = f32x4.splat(setMean);
   let plane = firstPlane(pc, set);
   for (let left = planesOf(pc); left > 0; left--) {
     let x = planeAt(pc, ChannelNormField.In, plane);

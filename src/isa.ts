@@ -472,13 +472,16 @@ export const enum ChannelNormField {
   Mode = 1,
   Out = 2,
   In = 3,
-  /** The mean of every set, then the variance of every set, biased: what `ChannelNormMode.Moments` writes. */
+  /**
+   * The mean of every set, then the variance of every set, biased: what `ChannelNormMode.Moments` writes. Not for
+   * `ChannelNormMode.GroupNorm`.
+   */
   Moments = 4,
   /** As `In`: the gradient of what is normalized; for gradients only. */
   Gradient = 5,
   /** `Channels` floats; not for moments nor the gradient of the weight. */
   Weight = 6,
-  /** `Channels` floats; only for `ChannelNormMode.Normalize`. */
+  /** `Channels` floats; only for `ChannelNormMode.Normalize` and `GroupNorm`. */
   Bias = 7,
   Batch = 8,
   Channels = 9,
@@ -498,6 +501,8 @@ export const enum ChannelNormMode {
   Gradient = 2,
   /** Σ gradient·x̂ for every channel. */
   WeightGradient = 3,
+  /** `Moments` and `Normalize` in one: groups lie in a row, and so in a cache from the first to the second. */
+  GroupNorm = 4,
 }
 
 /** Why a program stopped early: the words of the status record that the interpreter leaves. */

@@ -161,6 +161,10 @@ const momentsPrimitive: Primitive<Tensor, ChannelAttrs> = {
   flops: ([x]) => 4 * sizeOf((x as Tensor).shape),
 };
 
+function momentsOf(x: Tensor, attrs: ChannelAttrs): Tensor {
+  return apply(momentsPrimitive, [x], attrs);
+}
+
 function ones(x: Tensor): Tensor {
   return constant(1, [x.shape[1] as number]);
 }
@@ -223,6 +227,42 @@ const normPrimitive: Primitive<Tensor, ChannelAttrs> = {
     lower: (context) => emitChannelNorm(context, ChannelNormMode.Normalize, { moments: 1, weight: 2, bias: 3 }),
   },
   flops: ([x]) => 3 * sizeOf((x as Tensor).shape),
+};
+
+/** `normPrimitive` of groups, of x, the weight and the bias: it reads x from memory once for the moments and for x̂. */
+const groupNormPrimitive: Primitive<Tensor, ChannelAttrs> = {
+  name: "groupNorm",
+  infer([x, weight, bias], attrs) {
+    return normPrimitive.infer([x as Aval, x as Aval, weight as Aval, bias as Aval], attrs);
+  },
+  reference(inputs, out, attrs) {
+    const [x, weight, bias] = inputs as [RefArray, RefArray, RefArray];
+    const shape = [2, setsOf(x.shape, attrs.groups)];
+    const moments = {
+      shape,
+      dtype: "f32" as const,
+      data: momentsPrimitive.reference([x], { shape, dtype: "f32" }, attrs),
+    };
+    return normPrimitive.reference([x, moments, weight, bias], out, attrs);
+  },
+  vjp: perInput(
+    ({ g, inputs: [x, weight], attrs }) =>
+      inputGradient(x as Tensor, momentsOf(x as Tensor, attrs), weight as Tensor, g, attrs),
+    ({ g, inputs: [x], attrs }) => apply(weightPrimitive, [x as Tensor, momentsOf(x as Tensor, attrs), g], attrs),
+    ({ g }) => sum(g, [0, 2]),
+  ),
+  batch({ size, batched, inputs, spread, attrs }) {
+    const [, weight, bias] = inputs as [Tensor, Tensor, Tensor];
+    const x = folded(spread(0), attrs.groups);
+    const unit = apply(groupNormPrimitive, [x, ones(x), zeros(x)], attrs);
+    const scaled = mul(unfolded(unit, size, attrs.groups), ofExamples(weight, batched[1]));
+    return add(scaled, ofExamples(bias, batched[2]));
+  },
+  lowering: {
+    kind: "kernel",
+    lower: (context) => emitChannelNorm(context, ChannelNormMode.GroupNorm, { weight: 1, bias: 2 }),
+  },
+  flops: ([x]) => 7 * sizeOf((x as Tensor).shape),
 };
 
 /** The gradient of x, also through its moments, of x, its moments, the weight and the gradient of what is normalized. */
@@ -329,8 +369,12 @@ export function normalizeChannels(
   eps: number,
 ): NormalizedChannels {
   const attrs = { groups, eps: Math.fround(eps) };
-  const moments = apply(momentsPrimitive, [x], attrs);
+  const moments = momentsOf(x, attrs);
   const row = (i: number): Tensor => reshape(narrow(moments, 0, i, 1), [moments.shape[1] as number]);
-  const out = apply(normPrimitive, [x, moments, weight ?? ones(x), bias ?? zeros(x)], attrs);
+  const parameters = [weight ?? ones(x), bias ?? zeros(x)];
+  const out =
+    groups === 0
+      ? apply(normPrimitive, [x, moments, ...parameters], attrs)
+      : apply(groupNormPrimitive, [x, ...parameters], attrs);
   return { out, mean: row(0), variance: row(1) };
 }

@@ -71,7 +71,7 @@ function expected(shape: Shape, mode: ChannelNormMode, { x, moments, g, weight, 
   const place = (i: number) => of(shape, Math.floor(i / shape.area));
   const scale = (set: number): number => 1 / Math.sqrt((moments[sets + set] as number) + EPSILON);
   const unit = x.map((value, i) => (value - (moments[place(i).set] as number)) * scale(place(i).set));
-  if (mode === ChannelNormMode.Normalize) {
+  if (mode === ChannelNormMode.Normalize || mode === ChannelNormMode.GroupNorm) {
     return unit.map((u, i) => u * (weight[place(i).channel] as number) + (bias[place(i).channel] as number));
   }
   if (mode === ChannelNormMode.WeightGradient) {
@@ -97,6 +97,7 @@ function expected(shape: Shape, mode: ChannelNormMode, { x, moments, g, weight, 
 const MODES = [
   { name: "moments", mode: ChannelNormMode.Moments },
   { name: "normalized channels", mode: ChannelNormMode.Normalize },
+  { name: "groups normalized by moments of their own", mode: ChannelNormMode.GroupNorm },
   { name: "the gradient of the input", mode: ChannelNormMode.Gradient },
   { name: "the gradient of the weight", mode: ChannelNormMode.WeightGradient },
 ] as const;
