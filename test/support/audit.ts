@@ -6,11 +6,13 @@
  * it never wrote gives other results in one run than in the other; and an element that holds its pattern after both was
  * never written. In the second run what is dead by the plan is poisoned again, and what an instruction may not write is
  * compared after each. The last element touched must be the last that the plan foretells.
+ *
+ * What must not change is compared by digests of chunks: beside the program's own memory, an audit holds only what its
+ * states were before, and so can be made of programs of any size.
  */
 import type { TypedArray } from "../../src/graph/dtype.js";
 import { Flag, Layout } from "../../src/isa.js";
-import type { Buffer } from "../../src/plan/buffer.js";
-import { paddedBytes } from "../../src/plan/buffer.js";
+import { type Buffer, paddedBytes } from "../../src/plan/buffer.js";
 import type { Plan } from "../../src/plan/plan.js";
 import type { Extent } from "../../src/runtime/arena.js";
 import { type MeasuredMemory, measuredBeside, peakBytes } from "../../src/runtime/peak.js";
@@ -19,85 +21,161 @@ import type { Bound, Guard, Observer, Program } from "../../src/runtime/runtime.
 const FIRST = -1;
 const SECOND = 0x7fd5a5a5;
 
-/** Bytes of memory above which a program is not audited. */
-const MOST_MEMORY = 64e6;
-/** Words that may be compared in one audit: larger programs run as a whole in the second run too. */
-const MOST_WORK = 64e6;
+/** Words of one digest, a page of 4 KiB: so exactly it is told where something has changed. */
+const CHUNK = 1024;
+/** Words that are looked at in the second run, if not many more: of larger programs, after several instructions each time. */
+const WORK = 64e6;
+/** Times that the second run of a program of any size is looked at. */
+const FEWEST_PARTS = 4;
 
-/** Ranges of words within the temporaries, ascending. */
+/** Ranges of words, by where they start; they may overlap. */
 type Ranges = readonly (readonly [start: number, end: number])[];
 
-function rangesOf(buffers: readonly Buffer[]): Ranges {
-  return buffers
-    .filter(({ region, bytes }) => region.kind === "temporary" && bytes > 0)
-    .map((buffer) => [buffer.offset / 4, (buffer.offset + paddedBytes(buffer)) / 4] as const)
-    .sort(([a], [b]) => a - b);
+function ascending(ranges: Ranges): Ranges {
+  return ranges.toSorted(([a], [b]) => a - b);
 }
 
-/** Calls `visit` with every word of 0 to `end` outside of ranges, until it returns false. */
-function outside(ranges: Ranges, end: number, visit: (word: number) => void): void {
+/** The words of buffers within the temporaries. */
+function rangesOf(buffers: readonly Buffer[]): Ranges {
+  const temporaries = buffers.filter(({ region, bytes }) => region.kind === "temporary" && bytes > 0);
+  return ascending(
+    temporaries.map((buffer) => [buffer.offset / 4, (buffer.offset + paddedBytes(buffer)) / 4] as const),
+  );
+}
+
+/** The words of regions within the memory. */
+function wordsOf(extents: readonly Extent[]): Ranges {
+  return ascending(extents.map(({ address, bytes }) => [address / 4, (address + bytes) / 4] as const));
+}
+
+/** What of 0 to `end` is in none of some ranges. */
+function outside(ranges: Ranges, end: number): Ranges {
+  const between: (readonly [start: number, end: number])[] = [];
   let at = 0;
   for (const [start, stop] of [...ranges, [end, end] as const]) {
-    for (; at < start; at++) visit(at);
+    if (start > at) between.push([at, start]);
     at = Math.max(at, stop);
+  }
+  return between;
+}
+
+/** A hash of which every step is a bijection, so that one word that changes always shows; the shift spreads high bits. */
+function digest(words: Int32Array, start: number, end: number): number {
+  let hash = 0;
+  for (let i = start; i < end; i++) {
+    hash = Math.imul(hash ^ (words[i] as number), 0x85ebca6b);
+    hash ^= hash >>> 13;
+  }
+  return hash;
+}
+
+function digestOf({ buffer, byteOffset, byteLength }: TypedArray): number {
+  const words = new Int32Array(Math.ceil(byteLength / 4));
+  new Uint8Array(words.buffer).set(new Uint8Array(buffer, byteOffset, byteLength));
+  return digest(words, 0, words.length);
+}
+
+/** Looks at ranges of words, and returns a function that says at which byte the first chunk starts that has changed since. */
+function watch(words: Int32Array, ranges: Ranges): () => number | null {
+  const digests = (): Int32Array => {
+    const count = ranges.reduce((sum, [start, end]) => sum + Math.ceil((end - start) / CHUNK), 0);
+    const found = new Int32Array(count);
+    let next = 0;
+    for (const [start, end] of ranges) {
+      for (let at = start; at < end; at += CHUNK) found[next++] = digest(words, at, Math.min(end, at + CHUNK));
+    }
+    return found;
+  };
+  const before = digests();
+  return () => {
+    const after = digests();
+    let chunk = before.findIndex((hash, i) => hash !== after[i]);
+    if (chunk < 0) return null;
+    for (const [start, end] of ranges) {
+      const chunks = Math.ceil((end - start) / CHUNK);
+      if (chunk < chunks) return 4 * (start + chunk * CHUNK);
+      chunk -= chunks;
+    }
+    return null;
+  };
+}
+
+/** The end of the last word, at `least` or behind it, that does not hold a pattern. */
+function touchedEnd(words: Int32Array, pattern: number, least: number): number {
+  let end = words.length;
+  while (end > least && words[end - 1] === pattern) end--;
+  return end;
+}
+
+/** @throws Error where the plan has nothing, and a pattern has been overwritten */
+function expectUntouched(words: Int32Array, { temporaries }: Plan, pattern: number): void {
+  for (const [start, end] of outside(rangesOf(temporaries), words.length)) {
+    for (let at = start; at < end; at++) {
+      if (words[at] !== pattern) throw new Error(`audit: a write at ${4 * at}, where the plan has nothing`);
+    }
   }
 }
 
-function sameBits(a: TypedArray, b: TypedArray): boolean {
-  const [x, y] = [a, b].map(({ buffer, byteOffset, byteLength }) => new Uint8Array(buffer, byteOffset, byteLength));
-  return x?.length === y?.length && (x as Uint8Array).every((byte, i) => byte === y?.[i]);
-}
-
-/** The second run's steps: checks what each has changed, and poisons what died. */
+/** Looks at the second run: checks what each part of it has changed, and poisons what died. */
 class Watch implements Observer {
-  readonly touched: Uint8Array;
-  private readonly shadow: Int32Array;
-  /** The steps of each part, by number: an instruction with its epilogue. */
-  private readonly parts: number[][] = [];
+  /** The end of the last word that was written. */
+  end = 0;
+  /** The steps of each part, by number: none at first, when the host has written. */
+  private readonly parts: readonly (readonly number[])[];
+  private changed: () => number | null;
 
   constructor(
-    plan: Plan,
+    private readonly plan: Plan,
     private readonly words: Int32Array,
   ) {
-    this.touched = new Uint8Array(words.length);
-    this.shadow = words.slice();
+    // An instruction with its epilogue is not divided.
+    const units: number[][] = [];
     plan.steps.forEach((_, i) => {
-      if (i > 0 && (plan.steps[i - 1] as Plan["steps"][number]).flags & Flag.Epilogue) this.parts.at(-1)?.push(i);
-      else this.parts.push([i]);
+      if (i > 0 && (plan.steps[i - 1] as Plan["steps"][number]).flags & Flag.Epilogue) units.at(-1)?.push(i);
+      else units.push([i]);
     });
+    const size = Math.ceil(units.length / Math.max(FEWEST_PARTS, Math.floor(WORK / words.length)));
+    const count = size === 0 ? 0 : Math.ceil(units.length / size);
+    const parts = Array.from({ length: count }, (_, i) => units.slice(i * size, (i + 1) * size).flat());
+    this.parts = [[], ...parts];
+    this.changed = this.watchPart(0);
   }
 
   cuts({ code }: Plan): readonly number[] {
-    // A part of no instruction first: what the host wrote.
-    return [0, ...this.parts.map(([first]) => code.starts[first as number] as number)];
+    return [0, ...this.parts.slice(1).map(([first]) => code.starts[first as number] as number)];
   }
 
   passed(plan: Plan, part: number): void {
-    const steps = part === 0 ? [] : (this.parts[part - 1] as number[]);
-    const inputs = plan.temporaries.filter(({ first }) => first === -1);
-    const written = part === 0 ? inputs : steps.flatMap((i) => (plan.steps[i] as Plan["steps"][number]).writes);
-    const ranges = rangesOf(written);
-    const { words, shadow, touched } = this;
-    outside(ranges, words.length, (word) => {
-      if (words[word] === shadow[word]) return;
-      const names = steps.flatMap((i) => (plan.steps[i] as Plan["steps"][number]).nodes.map((n) => n.primitive.name));
-      throw new Error(`audit: ${names.join("+") || "the host"} writes at ${4 * word}, which is none of its outputs`);
-    });
-    for (const [start, end] of ranges) {
-      for (let word = start; word < end; word++) if (words[word] !== shadow[word]) touched[word] = 1;
+    const at = this.changed();
+    if (at !== null) {
+      const names = this.stepsOf(part).flatMap(({ nodes }) => nodes.map(({ primitive }) => primitive.name));
+      throw new Error(`audit: ${names.join("+") || "the host"} writes near ${at}, which is none of its outputs`);
     }
-    this.poisonDead(plan, steps.at(-1) ?? -1);
-    shadow.set(words);
-  }
-
-  private poisonDead({ temporaries }: Plan, step: number): void {
-    const alive = rangesOf(temporaries.filter(({ first, last }) => first <= step && last > step));
-    for (const [start, end] of rangesOf(temporaries.filter(({ first, last }) => first <= step && last === step))) {
-      if (!alive.some(([from, to]) => from < end && start < to)) this.words.fill(SECOND, start, end);
-    }
+    this.end = touchedEnd(this.words, SECOND, this.end);
+    this.poisonDead(plan, this.parts[part] as readonly number[]);
+    if (part + 1 < this.parts.length) this.changed = this.watchPart(part + 1);
   }
 
   ran(): void {}
+
+  private stepsOf(part: number): Plan["steps"] {
+    return (this.parts[part] as readonly number[]).map((i) => this.plan.steps[i] as Plan["steps"][number]);
+  }
+
+  /** Watches all that a part may not write. */
+  private watchPart(part: number): () => number | null {
+    const inputs = this.plan.temporaries.filter(({ first }) => first === -1);
+    const written = part === 0 ? inputs : this.stepsOf(part).flatMap(({ writes }) => writes);
+    return watch(this.words, outside(rangesOf(written), this.words.length));
+  }
+
+  private poisonDead({ temporaries }: Plan, steps: readonly number[]): void {
+    const [start, end] = [steps[0] ?? -1, steps.at(-1) ?? -1];
+    const alive = rangesOf(temporaries.filter(({ first, last }) => first <= end && last > end));
+    for (const [from, to] of rangesOf(temporaries.filter(({ last }) => last >= start && last <= end))) {
+      if (!alive.some(([low, high]) => low < to && from < high)) this.words.fill(SECOND, from, to);
+    }
+  }
 }
 
 /** Audits the first run of every program. */
@@ -112,75 +190,61 @@ export class Audit implements Guard {
     this.seen.add(program);
     const address = runtime.temporaries(plan.temporaryBytes);
     const { buffer } = runtime.arena.memory;
-    if (buffer.byteLength > MOST_MEMORY) return execute();
-
     const memory = new Int32Array(buffer);
-    const temporaries = { address, bytes: plan.temporaryBytes };
     const words = new Int32Array(buffer, address, plan.temporaryBytes / Layout.ElementBytes);
     const poison = (pattern: number): void => {
       words.fill(pattern);
-      for (const { address, bytes } of [runtime.scratch, runtime.status]) {
-        memory.fill(pattern, address / 4, (address + bytes) / 4);
-      }
+      for (const [start, end] of wordsOf([runtime.scratch, runtime.status])) memory.fill(pattern, start, end);
     };
-    const own = [temporaries, runtime.scratch, runtime.status, program.block];
     const updated = plan.updates.map(({ slot }) => states[slot] as Bound);
-    const before = memory.slice();
-    const expectSame = (except: readonly Extent[], what: string): void => {
-      const ranges = except.map(({ address, bytes }) => [address / 4, (address + bytes) / 4] as const);
-      outside(
-        ranges.sort(([a], [b]) => a - b),
-        memory.length,
-        (word) => {
-          if (memory[word] !== before[word]) throw new Error(`audit: ${what} changed at ${4 * word}`);
-        },
-      );
+    const extents = updated.map(({ resident }) => resident.extent);
+    const own = [{ address, bytes: plan.temporaryBytes }, runtime.scratch, runtime.status, program.block];
+    const before = wordsOf(extents).map(([start, end]) => [start, memory.slice(start, end)] as const);
+    const [othersChanged, statesChanged] = [
+      watch(memory, outside(wordsOf([...own, ...extents]), memory.length)),
+      watch(memory, wordsOf(extents)),
+    ];
+    const expectSame = (at: number | null, what: string): void => {
+      if (at !== null) throw new Error(`audit: ${what} changed near ${at}`);
     };
+    const digests = (results: TypedArray[]): number[] => [
+      ...results.map(digestOf),
+      ...updated.map(({ resident }) => digestOf(resident.read())),
+    ];
 
     poison(FIRST);
-    let first: TypedArray[];
+    let first: number[];
     try {
-      first = execute();
+      first = digests(execute());
     } catch (error) {
-      expectSame(own, "a run that failed: memory that is not its own");
+      expectSame(othersChanged() ?? statesChanged(), "a run that failed: memory that is not its own");
       throw error;
     }
-    expectSame([...own, ...updated.map(({ resident }) => resident.extent)], "memory that is not the program's");
-    const touched = Uint8Array.from(words, (word) => (word === FIRST ? 0 : 1));
-    const values = (): TypedArray[] => updated.map(({ resident }) => resident.read());
-    const after = values();
+    expectSame(othersChanged(), "memory that is not the program's");
+    expectUntouched(words, plan, FIRST);
+    const end = touchedEnd(words, FIRST, 0);
 
-    for (const { resident } of updated) {
-      const { address, bytes } = resident.extent;
-      memory.set(before.subarray(address / 4, (address + bytes) / 4), address / 4);
-    }
+    for (const [start, values] of before) memory.set(values, start);
     poison(SECOND);
-    const watch = plan.steps.length * words.length <= MOST_WORK ? new Watch(plan, words) : null;
-    runtime.observer = watch;
-    let second: TypedArray[];
+    const observer = new Watch(plan, words);
+    runtime.observer = observer;
+    let results: TypedArray[];
     try {
-      second = execute();
+      results = execute();
     } finally {
       runtime.observer = null;
     }
-    const all = [...second, ...values()];
-    [...first, ...after].forEach((value, i) => {
-      if (!sameBits(value, all[i] as TypedArray)) {
-        const what = i < first.length ? `result ${i}` : `state ${plan.updates[i - first.length]?.slot}`;
-        throw new Error(`audit: ${what} depends on memory that was never written`);
-      }
-    });
-    words.forEach((word, i) => {
-      if (watch === null ? word !== SECOND : watch.touched[i] === 1) touched[i] = 1;
-    });
-    outside(rangesOf(plan.temporaries), words.length, (word) => {
-      if (touched[word] === 1) throw new Error(`audit: a write at ${4 * word}, where the plan has nothing`);
-    });
-    const temporaryBytes = peakBytes(plan, touched.lastIndexOf(1) + 1);
+    const at = digests(results).findIndex((hash, i) => hash !== first[i]);
+    if (at >= 0) {
+      const what = at < results.length ? `result ${at}` : `state ${plan.updates[at - results.length]?.slot}`;
+      throw new Error(`audit: ${what} depends on memory that was never written`);
+    }
+    expectUntouched(words, plan, SECOND);
+    const temporaryBytes = peakBytes(plan, Math.max(end, observer.end));
     if (temporaryBytes !== plan.temporaryBytes) {
       throw new Error(`audit: the plan foretells ${plan.temporaryBytes} bytes, and ${temporaryBytes} were touched`);
     }
     this.measured = measuredBeside(program, states, temporaryBytes);
-    return second;
+    return results;
   }
 }
