@@ -16,7 +16,7 @@ export type { Reduction, TensorLike } from "./ops/define.js";
 export * from "./ops/index.js";
 export * from "./ops/random.js";
 export * as optim from "./optim/index.js";
-export type { MemoryReport, PlannedState, PlannedValue } from "./plan/memory.js";
+export type { MemoryReport, PlannedState, PlannedValue, ValueRole } from "./plan/memory.js";
 export type { Build } from "./runtime/load.js";
 export type { MeasuredMemory } from "./runtime/peak.js";
 export type { RuntimeOptions } from "./runtime/runtime.js";

@@ -3,13 +3,14 @@ import type { MemoryReport } from "../index.js";
 import { escaped, formatBytes, memoryParts, memoryTables, type Table } from "../plan/report.js";
 
 const STYLE = `
-body { font: 14px/1.45 system-ui, sans-serif; color: #222; max-width: 1200px; margin: 2rem auto; padding: 0 1rem }
+:root { color-scheme: light dark }
+body { font: 14px/1.45 system-ui, sans-serif; max-width: 1200px; margin: 2rem auto; padding: 0 1rem }
 h1 { font-size: 1.5rem } h2 { font-size: 1.1rem; margin: 2rem 0 .5rem }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums }
 th { text-align: left; font-weight: 600; border-bottom: 1px solid #999 }
 th, td { padding: .15rem 1rem .15rem 0; vertical-align: top }
 .number { text-align: right; white-space: nowrap } td:nth-child(n + 4) { font-family: ui-monospace, monospace; font-size: 12px }
-tfoot td { border-top: 1px solid #999; font-weight: 600 } svg { width: 100%; height: auto }
+td { white-space: pre-wrap } svg { width: 100%; height: auto }
 details { margin: .5rem 0 }
 `;
 

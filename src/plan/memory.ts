@@ -4,7 +4,7 @@ import { sizeOf } from "../graph/shape.js";
 import type { Origin } from "../graph/sites.js";
 import type { Node } from "../graph/tensor.js";
 import { isLeaf, topological } from "../graph/walk.js";
-import { aligned, type Buffer, programBytes } from "./buffer.js";
+import { aligned, type Buffer, paddedBytes, programBytes } from "./buffer.js";
 import { originalOf } from "./copy.js";
 import { peakOf } from "./place.js";
 import { forwardOf, type Plan, type State, stateBytes } from "./plan.js";
@@ -43,8 +43,21 @@ export interface MemoryReport {
   readonly recomputedFlops: number;
 }
 
+/** What a value in a program's memory is for. */
+export type ValueRole =
+  | "argument"
+  /** Of the forward pass, and kept for the backward pass. */
+  | "saved"
+  /** Computed again for the backward pass. */
+  | "again"
+  /** What a kernel uses while it runs. */
+  | "workspace"
+  /** Gradients of values, and what the pass that made it has done with. */
+  | "other";
+
 /** A value in a program's memory, and what made it. */
 export interface PlannedValue extends Origin {
+  readonly role: ValueRole;
   readonly operator: string;
   /** The names that `checkpointName` gave to it, or to what the same instruction computes it from. */
   readonly names: readonly string[];
@@ -99,6 +112,24 @@ export function savedOf(plan: MappedPlan): readonly Buffer[] {
 /** What of a plan is told of its temporaries. */
 export type MappedPlan = Pick<Plan, "temporaries" | "temporaryBytes" | "steps" | "copies" | "forward">;
 
+/** Tells what each temporary is for. */
+export function rolesOf(plan: MappedPlan): (buffer: Buffer) => ValueRole {
+  const saved = new Set(savedOf(plan));
+  return (buffer) => {
+    if (buffer.node === null) return "workspace";
+    if (buffer.first < 0) return "argument";
+    if (plan.copies.has(buffer.node)) return "again";
+    return saved.has(buffer) ? "saved" : "other";
+  };
+}
+
+/** The temporaries alive at a step, each piece of memory once: where a result is written over an operand, the result. */
+function aliveAt({ temporaries }: MappedPlan, step: number): readonly Buffer[] {
+  const alive = temporaries.filter(({ first, last, bytes }) => first <= step && last >= step && bytes > 0);
+  // Alive at once, only what takes over from another can be where that is.
+  return [...new Map(alive.sort((a, b) => a.first - b.first).map((buffer) => [buffer.offset, buffer])).values()];
+}
+
 /**
  * @param named of each state what it is, and its name
  * @param originOf what made a node
@@ -110,7 +141,8 @@ export function memoryReport(
   originOf: (node: Node) => Origin,
 ): MemoryReport {
   const namesFor = namesIn(plan);
-  const planned = (node: Node | null, bytes: number): PlannedValue => ({
+  const planned = (node: Node | null, bytes: number, role: ValueRole): PlannedValue => ({
+    role,
     operator: node?.primitive.name ?? "workspace",
     names: node === null ? [] : namesFor(node),
     shape: node?.shape ?? [bytes / 4],
@@ -123,6 +155,7 @@ export function memoryReport(
   const temporaryBytes = aligned(plan.temporaryBytes);
   const states = statesBytes(plan.states);
   const peak = peakOf(plan.temporaries);
+  const roleOf = rolesOf(plan);
   const nodes = [...new Set(plan.steps.flatMap((step) => step.nodes))];
   return {
     arenaBytes: states + temporaryBytes + program + sharedBytes,
@@ -137,11 +170,9 @@ export function memoryReport(
       step: peak.step,
       operators: (plan.steps[peak.step]?.nodes ?? []).map(({ primitive }) => primitive.name),
     },
-    alive: plan.temporaries
-      .filter(({ first, last, bytes }) => first <= peak.step && last >= peak.step && bytes > 0)
-      .map(({ node, bytes }) => planned(node, bytes)),
-    saved: savedOf(plan).map(({ node, bytes }) => planned(node, bytes)),
-    recomputed: [...plan.originals.keys()].map((node) => planned(node, 4 * sizeOf(node.shape))),
+    alive: aliveAt(plan, peak.step).map((buffer) => planned(buffer.node, paddedBytes(buffer), roleOf(buffer))),
+    saved: savedOf(plan).map(({ node, bytes }) => planned(node, bytes, "saved")),
+    recomputed: [...plan.originals.keys()].map((node) => planned(node, 4 * sizeOf(node.shape), "again")),
     states: plan.states.map((state, slot) => ({
       ...(named[slot] as Pick<PlannedState, "kind" | "name">),
       shape: state.shape,

@@ -3,8 +3,15 @@
 import { formatShape } from "../graph/shape.js";
 import type { Origin } from "../graph/sites.js";
 import type { Node } from "../graph/tensor.js";
-import { type Buffer, paddedBytes } from "./buffer.js";
-import { type MappedPlan, type MemoryReport, type PlannedState, type PlannedValue, savedOf } from "./memory.js";
+import { paddedBytes } from "./buffer.js";
+import {
+  type MappedPlan,
+  type MemoryReport,
+  type PlannedState,
+  type PlannedValue,
+  rolesOf,
+  type ValueRole,
+} from "./memory.js";
 import { peakOf } from "./place.js";
 
 /** A number of bytes as a text of three digits or so, such as `1.46 MiB`. */
@@ -17,6 +24,15 @@ export function formatBytes(bytes: number): string {
 
 /** Rows of what takes most, for texts. */
 const SHOWN = 12;
+
+/** What temporaries are for, and their colours in the map. */
+const ROLES: Readonly<Record<ValueRole, readonly [name: string, colour: string]>> = {
+  argument: ["arguments", "#8a8a8a"],
+  saved: ["kept for the backward pass", "#2f5d9e"],
+  again: ["computed again", "#d9534f"],
+  other: ["other values", "#8fb3e0"],
+  workspace: ["workspaces of kernels", "#c9b458"],
+};
 
 /** A row of a table: all of one kind. */
 interface Row {
@@ -109,11 +125,17 @@ function printTable({ title, bytes, columns, rows }: Table): string[] {
   ];
 }
 
-/** What the arena is made of, with remarks. */
+/** What the arena is made of, with remarks; of what is indented, the part before it. */
 export function memoryParts(
   report: MemoryReport,
 ): { readonly what: string; readonly bytes: number; readonly note: string }[] {
-  const { stateBytes, parameterBytes, gradientBytes, temporaryBytes, liveBytes } = report;
+  const { stateBytes, parameterBytes, gradientBytes, temporaryBytes, liveBytes, alive } = report;
+  const inUse = alive.reduce((sum, { bytes }) => sum + bytes, 0);
+  const uses = Object.entries(ROLES).flatMap(([role, [name]]) => {
+    const values = alive.filter((value) => value.role === role);
+    const bytes = values.reduce((sum, value) => sum + value.bytes, 0);
+    return bytes === 0 ? [] : [{ what: `  ${name}`, bytes, note: `${values.length} at the peak` }];
+  });
   const count = (kind: PlannedState["kind"]): string => {
     const tensors = report.states.filter((state) => state.kind === kind).length;
     return tensors === 0 ? "" : `${tensors} tensors`;
@@ -127,6 +149,8 @@ export function memoryParts(
       bytes: temporaryBytes,
       note: `${(temporaryBytes / Math.max(1, liveBytes)).toFixed(4)} of the most alive at once`,
     },
+    ...uses,
+    ...(temporaryBytes > inUse ? [{ what: "  free at the peak", bytes: temporaryBytes - inUse, note: "" }] : []),
     { what: "program", bytes: report.programBytes, note: "" },
     { what: "shared scratch", bytes: report.sharedBytes, note: "" },
   ];
@@ -155,15 +179,6 @@ export function escaped(text: string): string {
   return text.replace(/[&<>"]/g, (c) => `&#${c.charCodeAt(0)};`);
 }
 
-/** What a rectangle of the map shows, and its colour. */
-const KINDS = {
-  argument: ["arguments", "#8a8a8a"],
-  saved: ["kept for the backward pass", "#2f5d9e"],
-  value: ["other values", "#8fb3e0"],
-  again: ["computed again", "#d9534f"],
-  workspace: ["workspaces of kernels", "#c9b458"],
-} as const;
-
 /**
  * The map of a plan's temporaries as SVG: steps to the right, addresses upwards, and a line at the step of the peak. It has
  * no script and no style sheet; what a rectangle is shows where the pointer rests on it.
@@ -172,16 +187,10 @@ const KINDS = {
 export function memoryMap(plan: MappedPlan, originOf: (node: Node) => Origin): string {
   const { temporaries, temporaryBytes, copies } = plan;
   const steps = plan.steps.length;
-  const saved = new Set(savedOf(plan));
+  const roleOf = rolesOf(plan);
   const peak = peakOf(temporaries);
   const x = (step: number): number => (WIDTH * Math.max(0, Math.min(step, steps))) / Math.max(1, steps);
   const y = (address: number): number => HEIGHT - (HEIGHT * address) / Math.max(1, temporaryBytes);
-  const kindOf = (buffer: Buffer): keyof typeof KINDS => {
-    const { node, first } = buffer;
-    if (node === null) return "workspace";
-    if (first < 0) return "argument";
-    return copies.has(node) ? "again" : saved.has(buffer) ? "saved" : "value";
-  };
   const shapes = temporaries.map((buffer) => {
     const { offset, first, last, node } = buffer;
     const bytes = paddedBytes(buffer);
@@ -196,28 +205,56 @@ export function memoryMap(plan: MappedPlan, originOf: (node: Node) => Origin): s
         ...[module, source].filter((text) => text !== null),
       ].join("\n"),
     );
-    return `<rect x="${left.toFixed(2)}" y="${top.toFixed(2)}" ${size} fill="${KINDS[kindOf(buffer)][1]}"><title>${title}</title></rect>`;
+    return `<rect x="${left.toFixed(2)}" y="${top.toFixed(2)}" ${size} fill="${ROLES[roleOf(buffer)][1]}"><title>${title}</title></rect>`;
   });
-  const legend = Object.values(KINDS).map(
+  const legend = Object.values(ROLES).map(
     ([name, fill], i) =>
-      `<rect x="${i * 200}" y="${HEIGHT + 28}" width="12" height="12" fill="${fill}"/><text x="${i * 200 + 18}" y="${HEIGHT + 38}">${name}</text>`,
+      `<rect x="${i * 200}" y="${HEIGHT + 50}" width="12" height="12" fill="${fill}"/><text x="${i * 200 + 18}" y="${HEIGHT + 60}">${name}</text>`,
+  );
+  const rows = ticksOf(temporaryBytes, 1024 ** Math.floor(Math.log2(Math.max(1, temporaryBytes)) / 10));
+  const text = (x: number, y: number, anchor: string, content: string): string =>
+    `<text x="${x.toFixed(1)}" y="${y.toFixed(1)}" text-anchor="${anchor}">${content}</text>`;
+  const ticks = [
+    ...ticksOf(steps, 1).map((step) => text(x(step), HEIGHT + 16, "middle", String(step))),
+    ...rows.map((at) => text(-6, y(at) + 4, "end", formatBytes(at))),
+  ];
+  const lines = rows.map(
+    (at) => `<line x1="-4" x2="${WIDTH}" y1="${y(at).toFixed(1)}" y2="${y(at).toFixed(1)}" stroke="#d8d8d8"/>`,
   );
   const at = x(peak.step + 0.5);
+  const side = at > WIDTH / 2 ? "end" : "start";
   return [
-    `<svg xmlns="http://www.w3.org/2000/svg" viewBox="-70 -24 ${WIDTH + 80} ${HEIGHT + 74}" font-family="sans-serif" font-size="12" stroke-width="0.3">`,
+    `<svg xmlns="http://www.w3.org/2000/svg" viewBox="-90 -30 ${WIDTH + 110} ${HEIGHT + 98}" font-family="sans-serif" font-size="12" stroke-width="0.3">`,
     `<title>${steps} steps, ${formatBytes(temporaryBytes)} of temporaries</title>`,
+    // Its own ground, so that it reads the same on a dark page.
+    `<rect x="-90" y="-30" width="${WIDTH + 110}" height="${HEIGHT + 98}" fill="#ffffff"/>`,
     `<rect x="0" y="0" width="${WIDTH}" height="${HEIGHT}" fill="#f4f4f4"/>`,
+    `<g stroke-width="1">`,
+    ...lines,
+    "</g>",
     `<g stroke="#ffffff">`,
     ...shapes,
     "</g>",
     `<line x1="${at.toFixed(2)}" y1="-4" x2="${at.toFixed(2)}" y2="${HEIGHT}" stroke="#333333" stroke-width="1" stroke-dasharray="4 3"/>`,
-    `<text x="${at.toFixed(2)}" y="-8" text-anchor="middle">most alive: ${formatBytes(peak.bytes)} at step ${peak.step}</text>`,
-    `<text x="-4" y="10" text-anchor="end">${formatBytes(temporaryBytes)}</text>`,
-    `<text x="-4" y="${HEIGHT}" text-anchor="end">0</text>`,
-    `<text x="0" y="${HEIGHT + 16}">step 0</text>`,
-    `<text x="${WIDTH}" y="${HEIGHT + 16}" text-anchor="end">step ${steps}</text>`,
+    text(
+      at,
+      -10,
+      side,
+      `most alive: ${formatBytes(peak.bytes)} at step ${peak.step}, in ${formatBytes(temporaryBytes)}`,
+    ),
+    ...ticks,
+    text(WIDTH / 2, HEIGHT + 34, "middle", "steps of the program"),
+    `<text transform="translate(-76 ${HEIGHT / 2}) rotate(-90)" text-anchor="middle">address within the temporaries</text>`,
     ...legend,
     "</svg>",
     "",
   ].join("\n");
+}
+
+/** Round numbers from 0 to `end`, some five of them: multiples of 1, 2 or 5 times a power of ten of a unit, at least 1. */
+function ticksOf(end: number, unit: number): number[] {
+  const rough = end / unit / 5;
+  const power = 10 ** Math.floor(Math.log10(rough));
+  const step = Math.max(1, unit * power * ([1, 2, 5].find((k) => k * power >= rough) ?? 10));
+  return Array.from({ length: Math.floor(end / step) + 1 }, (_, i) => i * step);
 }

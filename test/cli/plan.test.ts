@@ -84,8 +84,27 @@ describe("lanegrad plan", () => {
       expect(page, text).toContain(text);
     expect(page).not.toMatch(/<script|href=|src=|url\(/);
     expect(map).toMatch(/^<svg xmlns="http:\/\/www\.w3\.org\/2000\/svg"/);
-    expect(map).toMatch(/most alive: [\d.]+ KiB at step \d+/);
+    expect(map).toMatch(/most alive: [\d.]+ KiB at step \d+, in [\d.]+ KiB/);
+    for (const label of ["steps of the program", "address within the temporaries", ">0 B<", ">600.0 KiB<"])
+      expect(map, label).toContain(label);
     expect(map).toContain("kept for the backward pass");
+  });
+
+  it("compares no times where nothing is computed again", async () => {
+    const { stdout } = await run("--measure", "--budget", "1GB");
+    expect(stdout).toMatch(/^a step takes [\d.]+ ms, nothing is computed again$/m);
+    const { measured } = JSON.parse((await run("--measure", "--json")).stdout);
+    expect(measured.milliseconds).toBeGreaterThan(0);
+    expect(measured.millisecondsWithoutBudget).toBeNull();
+  });
+
+  it("makes the folders that a page and a map are to be in", async () => {
+    const { status } = await run("--html", "reports/today/plan.html", "--svg", "reports/plan.svg");
+    expect(status).toBe(0);
+    await expect(readFile(join(directory, "reports/today/plan.html"), "utf8")).resolves.toContain(
+      "Memory of train.mjs",
+    );
+    await expect(readFile(join(directory, "reports/plan.svg"), "utf8")).resolves.toMatch(/^<svg/);
   });
 
   it("shows a model that is built in, with the names of its layers", async () => {
@@ -99,7 +118,12 @@ describe("lanegrad plan", () => {
       ["--budget", "48 bananas"],
       /^error: .*a size is a number of bytes above 0, or a text such as "48MB".*"48 bananas"/,
     ],
-    [["--budget", "100KB"], /^error: .*a memory budget of 100000 bytes is too small: the least found .* is \d+/],
+    [
+      ["--budget", "100KB"],
+      /^error: .*a memory budget of 100000 bytes is too small: the least found .* is \d+ \(by a search/,
+    ],
+    [["--html", "train.mjs/plan.html"], /^error: .*cannot write train\.mjs\/plan\.html: /],
+    [["--html", "."], /^error: .*cannot write \.: illegal operation on a directory/],
     [["--model", "nowhere.mjs"], /^error: plan: nowhere\.mjs is neither built in \(mlp, cnn, gpt\) nor a module/],
   ])("says what is wrong with %j, without a stack trace", async (args, message) => {
     const { status, stderr } = await run(...args);

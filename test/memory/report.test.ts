@@ -5,7 +5,8 @@ import type { Tensor } from "../../src/graph/tensor.js";
 import { GELU, LayerNorm, Linear, Module, Sequential } from "../../src/nn/index.js";
 import { randn } from "../../src/ops/random.js";
 import { Adam } from "../../src/optim/adam.js";
-import { compile } from "../../src/tensor/compile.js";
+import { memoryParts } from "../../src/plan/report.js";
+import { type CompileOptions, compile } from "../../src/tensor/compile.js";
 import { checkpointName } from "../../src/transforms/checkpoint.js";
 import { start } from "../support/builds.js";
 
@@ -28,14 +29,14 @@ class Model extends Module {
   }
 }
 
-function makeStep() {
+function makeStep(options: CompileOptions = {}) {
   const model = new Model();
   const optimizer = new Adam(model.parameters());
   const step = compile((x: Tensor) => {
     model.forward(x).sum().backward();
     optimizer.step();
     optimizer.zeroGrad();
-  });
+  }, options);
   return { model, step, x: randn([BATCH, WIDTH]) };
 }
 
@@ -74,6 +75,25 @@ describe("the memory report", () => {
     model.blocks[0]?.parameters();
     const { states } = step.memory(x);
     expect(states.map(({ name }) => name)).toContain("blocks.0.norm.weight");
+  });
+
+  it.each([
+    ["as it is", 0],
+    ["within a budget", 0.25],
+  ])("accounts for the peak, %s, to the byte: each piece of memory once, with what it is for", (_, share) => {
+    const { step: whole, x } = makeStep();
+    const { arenaBytes, temporaryBytes } = whole.memory(x);
+    const { step } = makeStep({ memoryBudget: Math.ceil(arenaBytes - share * temporaryBytes) });
+    const report = step.memory(x);
+    const sum = (items: readonly { readonly bytes: number }[]): number =>
+      items.reduce((all, each) => all + each.bytes, 0);
+    expect(sum(report.alive)).toBe(report.liveBytes);
+    expect(new Set(report.alive.map(({ role }) => role))).toContain("saved");
+    expect(report.recomputed.length > 0).toBe(share > 0);
+    const parts = memoryParts(report);
+    const isUse = ({ what }: { readonly what: string }): boolean => what.startsWith("  ");
+    expect(sum(parts.filter(isUse))).toBe(report.temporaryBytes);
+    expect(sum(parts.filter((part) => !isUse(part)))).toBe(report.arenaBytes);
   });
 
   it("is what a measured call takes, which trains like any other", () => {

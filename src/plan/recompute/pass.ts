@@ -201,7 +201,7 @@ export function recompute(units: readonly Unit[], targets: Targets, wanted: Want
   }
   if (best.scheduled !== null) return best.scheduled;
   throw new ArenaError(
-    `compile: a memory budget of ${budget} bytes is too small: the least found for this function is ${best.bytes}, of which ${wanted.otherBytes ?? 0} are its states and shared memory; the step that needs most computes ${best.unit.map(({ primitive }) => primitive.name).join("+")} [${best.unit.at(-1)?.shape}]${placeOf(best.unit, wanted)}`,
+    `compile: a memory budget of ${budget} bytes is too small: the least found for this function is ${best.bytes} (by a search, which does not prove that no plan takes less), of which ${wanted.otherBytes ?? 0} are its states and shared memory; the step that needs most computes ${best.unit.map(({ primitive }) => primitive.name).join("+")} [${best.unit.at(-1)?.shape}]${placeOf(best.unit, wanted)}`,
   );
 }
 
