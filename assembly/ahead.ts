@@ -11,12 +11,6 @@
  * Only time depends on it: what is read is dropped.
  */
 
-/**
- * An operand of fewer elements (2 MiB) may still be in the L2 cache since it was last used: with read-ahead, a step of a
- * network of 784, 256, 128 and 10 units took 1.013 of the time.
- */
-export const FAR_ELEMENTS = 1 << 19;
-
 const LINE: usize = 64;
 
 /** The next line to touch, and where the region ends. */

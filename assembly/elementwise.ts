@@ -13,7 +13,7 @@
  * A micro-operation sees each operand as (pointer, step): the next vector is `step` bytes on, 16 or (for a scalar) 0.
  */
 import { ElementwiseField, InputKind, Layout } from "../src/isa";
-import { FAR_ELEMENTS, readAhead, readAheadToo } from "./ahead";
+import { readAhead, readAheadToo } from "./ahead";
 import { microOps } from "./micro";
 import { address, shareStart, word } from "./word";
 
@@ -28,6 +28,8 @@ const ODOMETER_BYTES: usize = 8 + 4 * Layout.MaxRank;
 const SOURCE: usize = 4;
 const INDICES: usize = 8;
 const BLOCK_BYTES: usize = Layout.BlockElements * Layout.ElementBytes;
+/** An operand of fewer elements may still be in the cache since it was last used: reading it ahead would be in vain. */
+const FAR_ELEMENTS = 1 << 15;
 
 /**
  * Runs this thread's share of the Elementwise instruction at `pc`: whole blocks, so that shares start at multiples of
