@@ -169,6 +169,15 @@ describe.each(BUILDS)("a memory budget on the %s build", (build) => {
     expect(losses({ memoryBudget })).toEqual(losses({}));
   });
 
+  it("keeps in a densely connected network what will be computed from, and needs little time for a quarter of its memory", () => {
+    const graph = TRAINING_GRAPHS.map((make) => make()).find(({ name }) => name === "densenet 3×6") as TrainingGraph;
+    const { flops, arenaBytes, temporaryBytes } = graph.step().memory(...graph.args);
+    const memoryBudget = Math.floor(arenaBytes - 0.75 * temporaryBytes);
+    const report = graph.step({ memoryBudget }).memory(...graph.args);
+    expect(report.arenaBytes).toBeLessThanOrEqual(memoryBudget);
+    expect(report.recomputedFlops / flops).toBeLessThan(0.1);
+  });
+
   it("changes nothing where everything fits", () => {
     const { step, x } = makeStep(plainly, { memoryBudget: "1GiB" });
     expect(step.memory(x).recomputed).toEqual([]);

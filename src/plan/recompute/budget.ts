@@ -10,8 +10,9 @@
 import { cheapest } from "./exact.js";
 import type { Model } from "./model.js";
 import { sparesOf } from "./moments.js";
+import { type Choices, type DeadEnd, isRoute, type Route, SCORES } from "./route.js";
 import { chainOf } from "./stages.js";
-import { type Choices, isRoute, type Route, route, SCORES } from "./walk.js";
+import { AGAIN, again, route } from "./walk.js";
 
 /** A route, and the bytes of temporaries that its program takes if it is placed for so many: see {@link Place}. */
 export interface Fitted {
@@ -20,10 +21,12 @@ export interface Fitted {
   readonly enough: number;
 }
 
-/** The least that was found, where the budget is below it. */
+/** The routes that need least. */
 export interface Least {
-  readonly bytes: number;
-  /** The unit that needs it. */
+  readonly routes: readonly Route[];
+  /** The most bytes that are alive at once in the first. */
+  readonly peakBytes: number;
+  /** The unit that needs more where there are fewer. */
   readonly unit: number;
 }
 
@@ -47,11 +50,11 @@ const LEAST_STEP = 1 / 128;
 /** Stretches over which the local search tries to keep a value after all. */
 const MAX_TRIES = 24;
 /** Units in all walks together, and in all programs that are lowered and placed for their cost; and the fewest of either. */
-const [WALKED_UNITS, PLACED_UNITS, FEWEST] = [100000, 16000, 4];
+const [WALKED_UNITS, PLACED_UNITS, FEWEST] = [150000, 16000, 4];
 /** How near the least limit is come to, as a share of it. */
-const PRECISION = 1 / 1024;
+const PRECISION = 1 / 512;
 /** How near to it another way must come to be followed: placed, it may take less all the same. */
-const NEAR = 1.5;
+const NEAR = 1.1;
 /** Of the routes with the least peaks, so many are placed quickly, and of these so many as well as can be. */
 const [LEAST_PLACED, LEAST_PLACED_WELL] = [12, 2];
 /** Shares of the budget that chains are planned for: walks keep more than they must where there is room. */
@@ -86,10 +89,16 @@ function nameOf({ actions, cost, peakBytes }: Route): string {
 interface Lead {
   readonly choices: Choices;
   readonly limit: number;
-  readonly route: Route;
+  readonly found: Route | DeadEnd;
+  /** Whether more walks have been tried in its place. */
+  readonly isLast: boolean;
   readonly moves: number;
   /** Whether a dearer one has fitted. */
   readonly isMore: boolean;
+}
+
+function costOf({ found }: Lead): number {
+  return isRoute(found) ? found.cost : Number.POSITIVE_INFINITY;
 }
 
 class Search {
@@ -115,28 +124,42 @@ class Search {
     const add = (choices: Choices, limit: number, moves: number, isMore: boolean): void => {
       if (this.walks === 0) return;
       this.walks--;
-      const found = route(this.model, limit, choices);
-      if (isRoute(found)) leads.push({ choices, limit, route: found, moves, isMore });
+      const lead = { choices, limit, found: route(this.model, limit, choices), isLast: false, moves, isMore };
+      // Where a program is known that fits, most routes are too dear to be worth more walks.
+      leads.push(this.best === null ? this.last(lead) : lead);
     };
     for (const choices of ways) add(choices, budget, 0, false);
     for (;;) {
-      leads.sort((a, b) => a.route.cost - b.route.cost);
+      leads.sort((a, b) => costOf(a) - costOf(b));
       const lead = leads.shift();
-      if (lead === undefined || (this.best !== null && lead.route.cost >= this.best.route.cost)) return;
+      if (lead === undefined || (this.best !== null && costOf(lead) >= this.best.route.cost)) return;
       const { choices, limit, isMore } = lead;
-      const placed = this.placed(lead.route);
+      if (!lead.isLast) {
+        leads.push(this.last(lead));
+        continue;
+      }
+      const { found } = lead;
+      if (!isRoute(found)) continue;
+      const placed = this.placed(found);
       if (placed === null) return;
       const { bytes, bound } = placed;
       const over = bytes - budget;
-      if (over <= 0) this.best = { route: lead.route, bytes, enough: budget, choices };
+      if (over <= 0) this.best = { route: found, bytes, enough: budget, choices };
       const moves = lead.moves + 1;
       if (moves >= mostMoves) continue;
       if (over > 0 && !isMore) {
         // What is over may be for want of one place, and fit a little below.
         const step = Math.max(bound > budget ? bound - budget : over / 2, LEAST_STEP * budget);
-        add(choices, Math.min(limit, lead.route.peakBytes) - step, moves, false);
+        add(choices, Math.min(limit, found.peakBytes) - step, moves, false);
       } else if (-over >= LEAST_STEP * budget) add(choices, limit - over, moves, true);
     }
+  }
+
+  /** Puts the best of more walks in the place of a lead's route. */
+  private last(lead: Lead): Lead {
+    if (this.walks < AGAIN) return { ...lead, isLast: true };
+    this.walks -= AGAIN;
+    return { ...lead, found: again(this.model, lead.limit, lead.choices, lead.found, "cheapest"), isLast: true };
   }
 
   /** What a route's program takes; null where enough have been placed. */
@@ -162,13 +185,13 @@ class Search {
   }
 }
 
-/** Finds the cheapest route whose program fits into so many bytes. */
+/** Finds the cheapest route whose program fits into so many bytes; null if none was found, though {@link leastOf} may. */
 export function fitBudget(
   model: Model,
   budget: number,
   dropAfter: ReadonlyMap<number, number>,
   place: Place,
-): Fitted | Least {
+): Fitted | null {
   let bytes = 0;
   const accepts = (route: Route): boolean => {
     bytes = place(route, budget).bytes;
@@ -183,11 +206,7 @@ export function fitBudget(
   const along = spares.flatMap((spare) => ways.slice(0, CHAIN_WAYS).map((choices) => ({ ...choices, spare })));
   search.follow([...ways, ...along]);
   const { best } = search;
-  if (best === null) {
-    const { fitted, unit } = leastOf(model, dropAfter, place);
-    if (fitted !== null && fitted.bytes <= budget) return fitted;
-    return { bytes: fitted?.bytes ?? Number.POSITIVE_INFINITY, unit };
-  }
+  if (best === null) return null;
   search.refine(best);
   const refined = search.best as NonNullable<Search["best"]>;
   for (const spare of sparesOf(model, budget)) {
@@ -211,12 +230,8 @@ function costliest({ values }: Model, { actions }: Route): number[] {
   return [...total.keys()].sort((a, b) => (total.get(b) as number) - (total.get(a) as number) || a - b);
 }
 
-/** The least memory that any of the ways to choose gets by with. No budget enters into it: what it finds is enough. */
-function leastOf(
-  model: Model,
-  dropAfter: ReadonlyMap<number, number>,
-  place: Place,
-): { readonly fitted: Fitted | null; readonly unit: number } {
+/** The routes with which the ways to choose get by with least. No budget enters into it: what they take is enough. */
+export function leastOf(model: Model, dropAfter: ReadonlyMap<number, number>): Least {
   let unit = 0;
   let lowest = Number.POSITIVE_INFINITY;
   const routes = new Map<string, Route>();
@@ -226,7 +241,9 @@ function leastOf(
     let [low, limit, high] = [0, NEAR * lowest, Number.POSITIVE_INFINITY];
     let end = 0;
     for (; walks > 0 && (high - low > PRECISION * high || high === Number.POSITIVE_INFINITY); walks--) {
-      const found = route(model, limit, choices);
+      const first = route(model, limit, choices);
+      if (!isRoute(first)) walks -= AGAIN;
+      const found = again(model, limit, choices, first, "any");
       if (isRoute(found)) {
         routes.set(nameOf(found), found);
         high = found.peakBytes;
@@ -238,11 +255,15 @@ function leastOf(
     }
     if (high < lowest) [lowest, unit] = [high, end];
   }
-  // What keeps to the lowest limit need not be placed in the least.
-  const tried: Fitted[] = [];
   const nearest = [...routes.values()].sort((a, b) => a.peakBytes - b.peakBytes || a.cost - b.cost);
+  return { routes: nearest.slice(0, LEAST_PLACED), peakBytes: lowest, unit };
+}
+
+/** Of the routes that need least, the one whose program does: what keeps to the lowest limit need not be placed in the least. */
+export function placeLeast({ routes }: Least, place: Place): Fitted | null {
+  const tried: Fitted[] = [];
   let least = Number.POSITIVE_INFINITY;
-  for (const each of nearest.slice(0, LEAST_PLACED)) {
+  for (const each of routes) {
     if (each.peakBytes >= least) break;
     const { bytes } = place(each, 0);
     tried.push({ route: each, bytes, enough: 0 });
@@ -252,5 +273,5 @@ function leastOf(
   const well = tried.slice(0, LEAST_PLACED_WELL).map(({ route }) => {
     return { route, bytes: place(route, route.peakBytes).bytes, enough: route.peakBytes };
   });
-  return { fitted: [...tried, ...well].sort((a, b) => a.bytes - b.bytes)[0] ?? null, unit };
+  return [...tried, ...well].sort((a, b) => a.bytes - b.bytes)[0] ?? null;
 }

@@ -7,7 +7,7 @@
  */
 
 import type { Host, Model, Value, Work } from "./model.js";
-import type { Action, Route } from "./walk.js";
+import type { Action, Route } from "./route.js";
 
 /** Values of a program that is small: sets of them are bits of one number. */
 const MAX_VALUES = 30;
@@ -347,7 +347,7 @@ function keyOf({ unit, there, left }: State): string {
 function routeTo(end: State): Route {
   const actions: Action[] = [];
   for (let at: State | null = end; at !== null; at = at.from) if (at.action !== null) actions.push(at.action);
-  return { actions: actions.reverse(), cost: end.cost, peakBytes: end.peakBytes };
+  return { actions: actions.reverse(), cost: end.cost, peakBytes: end.peakBytes, given: new Int32Array(0) };
 }
 
 /**

@@ -5,6 +5,7 @@
 import { sameShape, sizeOf } from "../../graph/shape.js";
 import type { Node } from "../../graph/tensor.js";
 import { isLeaf } from "../../graph/walk.js";
+import { Layout } from "../../isa.js";
 import { type Buffer, paddedBytes } from "../buffer.js";
 import { fitsChain, MULTIPLY_ADD, operationsOf } from "../chain.js";
 import type { Unit } from "../fuse.js";
@@ -20,7 +21,13 @@ export interface Host {
   readonly joins: readonly number[];
   /** Its elementwise nodes, in order, and which of them go to memory. */
   readonly chain: readonly Node[];
+  /** How many nodes these are, and how many operands they have. */
+  readonly operands: number;
   readonly stored: readonly Node[];
+}
+
+function operandsOf(chain: readonly Node[]): number {
+  return chain.reduce((sum, { inputs }) => sum + 1 + inputs.length, 0);
 }
 
 /** A value that one unit computes and others read. */
@@ -121,12 +128,17 @@ function cloneOf(node: Node, { nodes, head }: Unit, inMemory: (x: Node) => boole
 export function inputsFirst(nodes: readonly Node[]): Node[] {
   const own = new Set(nodes);
   const order = new Set<Node>();
-  const visit = (node: Node): void => {
-    if (order.has(node)) return;
-    for (const input of node.inputs) if (own.has(input)) visit(input);
-    order.add(node);
-  };
-  for (const node of nodes) visit(node);
+  for (const node of nodes) {
+    const stack = [node];
+    for (let top = stack.at(-1); top !== undefined; top = stack.at(-1)) {
+      const missing = top.inputs.find((x) => own.has(x) && !order.has(x));
+      if (missing !== undefined) stack.push(missing);
+      else {
+        order.add(top);
+        stack.pop();
+      }
+    }
+  }
   return [...order];
 }
 
@@ -258,6 +270,7 @@ export function modelOf(units: readonly Unit[], lowered: Lowered, argumentBytes:
     const reads = [...new Set(clone.flatMap(({ inputs }) => inputs))].filter((x) => !members.has(x));
     const inputs = valuesRead(reads);
     const own = clone.filter((member) => needs.get(member) === 1);
+    const chain = clone.filter(isElementwise);
     return {
       id: units.length + v,
       node,
@@ -268,7 +281,8 @@ export function modelOf(units: readonly Unit[], lowered: Lowered, argumentBytes:
       elementwise,
       inputs,
       joins: joinsOf(clone, inputs),
-      chain: clone.filter(isElementwise),
+      chain,
+      operands: operandsOf(chain),
       stored: [node],
       workspace: elementwise ? 0 : (workspaces[unit] as number),
       cost: costOf(clone, reads, [node]),
@@ -281,11 +295,13 @@ export function modelOf(units: readonly Unit[], lowered: Lowered, argumentBytes:
   });
   const work = units.map(({ nodes }, i): Work => {
     const inputs = valuesRead(read[i] as Node[]);
+    const chain = nodes.filter(isElementwise);
     return {
       id: i,
       inputs,
       joins: joinsOf(nodes, inputs),
-      chain: nodes.filter(isElementwise),
+      chain,
+      operands: operandsOf(chain),
       stored: stored[i] as Node[],
       outputs: outputs[i] as number[],
       workspace: workspaces[i] as number,
@@ -303,6 +319,8 @@ export function modelOf(units: readonly Unit[], lowered: Lowered, argumentBytes:
     argumentBytes,
     cost: computed.reduce((sum, { nodes }) => sum + costOf(nodes, [], nodes.slice(-1)), 0),
     fits: (hosts, joined, deferred) => {
+      const chains = [...hosts, ...joined.map((v) => values[v] as Value)];
+      if (chains.reduce((sum, { operands }) => sum + operands, 0) <= Layout.MaxRegisters) return true;
       const key = `${hosts.map(({ id }) => id)};${joined};${deferred}`;
       const known = fitting.get(key);
       if (known !== undefined) return known;

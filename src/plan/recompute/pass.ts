@@ -10,12 +10,13 @@ import type { Unit } from "../fuse.js";
 import type { Targets } from "../lower.js";
 import { liveBytes } from "../place.js";
 import type { LaidOut, LayOut, Scheduled } from "../plan.js";
-import { fitBudget, type Placed } from "./budget.js";
+import { type Fitted, fitBudget, type Least, leastOf, type Placed, placeLeast } from "./budget.js";
 import { modelOf, type UnitModel, type Value } from "./model.js";
 import { sumEarly } from "./order.js";
 import { rebuild } from "./rebuild.js";
+import { isRoute, type Route, SCORES, type Score } from "./route.js";
 import { splitEpilogues, splitUpdates } from "./split.js";
-import { isRoute, type Route, route, SCORES, type Score } from "./walk.js";
+import { route } from "./walk.js";
 
 /** What a program may compute again. */
 export interface Wanted {
@@ -121,12 +122,24 @@ function along({ model }: Candidate, { results, updates }: Targets, chosen: Rout
   return { units, targets: { results: results.map(resolve), updates: moved }, originals, copies };
 }
 
-/** A program that fits a budget and what it computes again; or the least bytes, and the unit that needs most. */
-type Fit =
-  | { readonly scheduled: Scheduled; readonly cost: number }
-  | { readonly scheduled: null; readonly bytes: number; readonly unit: readonly Node[] };
+/** A program and what it computes again. */
+interface Fit {
+  readonly scheduled: Scheduled;
+  readonly cost: number;
+}
 
-function keepTo(candidate: Candidate, targets: Targets, wanted: Wanted, budget: number, layOut: LayOut): Fit {
+/** What is known where no program was found that fits a budget. */
+interface Misfit {
+  readonly scheduled: null;
+  /** Finds what needs least: the most bytes that are alive at once in it, and the unit at which they are. */
+  least(): { readonly peakBytes: number; readonly unit: readonly Node[] };
+  /** Places that; null if there is nothing. */
+  placed(): (Fit & { readonly bytes: number }) | null;
+  /** The bytes that the program takes as it is, if it may be so. */
+  readonly whole: number;
+}
+
+function keepTo(candidate: Candidate, targets: Targets, wanted: Wanted, budget: number, layOut: LayOut): Fit | Misfit {
   const { model, drops, laidOut } = candidate;
   // What is not a temporary of this program is not the search's to decide.
   const fixed = arenaOf({ ...laidOut, temporaryBytes: 0 }, wanted);
@@ -138,15 +151,28 @@ function keepTo(candidate: Candidate, targets: Targets, wanted: Wanted, budget: 
     const bound = arenaOf({ ...other, temporaryBytes: liveBytes(other.temporaries) }, wanted) - fixed;
     return { bytes: arenaOf(other, wanted) - fixed, bound };
   };
-  const fitted = fitBudget(model, budget - fixed, drops, place);
-  if ("route" in fitted) {
-    const { route, enough } = fitted;
+  const fitOf = ({ route, enough }: Fitted): Fit => {
     return { scheduled: { ...along(candidate, targets, route), enough: room(enough) }, cost: route.cost / model.cost };
-  }
-  // Where the peak is in the updates, computing again may only make it worse.
-  const whole = drops.size === 0 ? arenaOf(laidOut, wanted) : Number.POSITIVE_INFINITY;
-  const { nodes } = model.units[fitted.unit] as Unit;
-  return { scheduled: null, bytes: Math.min(fitted.bytes + fixed, whole), unit: nodes };
+  };
+  const fitted = fitBudget(model, budget - fixed, drops, place);
+  if (fitted !== null) return fitOf(fitted);
+  let known: Least | null = null;
+  const leastRoutes = (): Least => {
+    known ??= leastOf(model, drops);
+    return known;
+  };
+  return {
+    scheduled: null,
+    least: () => {
+      const { peakBytes, unit } = leastRoutes();
+      return { peakBytes: peakBytes + fixed, unit: (model.units[unit] as Unit).nodes };
+    },
+    placed: () => {
+      const least = placeLeast(leastRoutes(), place);
+      return least && { ...fitOf(least), bytes: least.bytes + fixed };
+    },
+    whole: drops.size === 0 ? arenaOf(laidOut, wanted) : Number.POSITIVE_INFINITY,
+  };
 }
 
 /** Where so large a share of a program is computed again, other units are tried. */
@@ -200,13 +226,18 @@ export function recompute(units: readonly Unit[], targets: Targets, wanted: Want
     }
   }
   if (best.scheduled !== null) return best.scheduled;
+  const placed = best.placed();
+  if (placed !== null && placed.bytes <= budget) return placed.scheduled;
+  // Where the peak is in the updates, computing again may only make it worse.
+  const least = Math.min(placed?.bytes ?? Number.POSITIVE_INFINITY, best.whole);
+  const { unit } = best.least();
   throw new ArenaError(
-    `compile: a memory budget of ${budget} bytes is too small: the least found for this function is ${best.bytes} (by a search, which does not prove that no plan takes less), of which ${wanted.otherBytes ?? 0} are its states and shared memory; the step that needs most computes ${best.unit.map(({ primitive }) => primitive.name).join("+")} [${best.unit.at(-1)?.shape}]${placeOf(best.unit, wanted)}`,
+    `compile: a memory budget of ${budget} bytes is too small: the least found for this function is ${least} (by a search, which does not prove that no plan takes less), of which ${wanted.otherBytes ?? 0} are its states and shared memory; the step that needs most computes ${unit.map(({ primitive }) => primitive.name).join("+")} [${unit.at(-1)?.shape}]${placeOf(unit, wanted)}`,
   );
 }
 
 /** Whether one program computes less again than another, or comes nearer to a budget that neither keeps to. */
-function isBetter(a: Fit, b: Fit): boolean {
-  if (a.scheduled === null) return b.scheduled === null && a.bytes < b.bytes;
+function isBetter(a: Fit | Misfit, b: Fit | Misfit): boolean {
+  if (a.scheduled === null) return b.scheduled === null && a.least().peakBytes < b.least().peakBytes;
   return b.scheduled === null || a.cost < b.cost;
 }

@@ -4,7 +4,7 @@ import { isLeaf } from "../../graph/walk.js";
 import { copyOf } from "../copy.js";
 import type { Unit } from "../fuse.js";
 import { inputsFirst, type UnitModel, type Value } from "./model.js";
-import type { Route } from "./walk.js";
+import type { Route } from "./route.js";
 
 /** A schedule in which some values are computed again, and what stands for a node of the old one at its end. */
 export interface Rebuilt {
@@ -43,18 +43,22 @@ export function rebuild(model: UnitModel, { actions }: Route): Rebuilt {
   const viewed = new Map<Node, Map<Node, Node>>();
 
   const resolve = (node: Node): Node => {
-    const known = current.get(node);
-    if (!isView(node)) return known ?? node;
-    const [input] = node.inputs as [Node];
-    const source = resolve(input);
-    const views = viewed.get(node) ?? new Map<Node, Node>();
-    viewed.set(node, views);
-    const done = views.get(source);
-    if (done !== undefined) return done;
-    const view = source === input ? node : copyOf(node, [source]);
-    views.set(source, view);
-    out.push({ nodes: [view], head: null });
-    return view;
+    const path: Node[] = [];
+    let source = node;
+    for (; isView(source); [source] = source.inputs as [Node]) path.push(source);
+    let made = current.get(source) ?? source;
+    for (const old of path.reverse()) {
+      const views = viewed.get(old) ?? new Map<Node, Node>();
+      viewed.set(old, views);
+      let view = views.get(made);
+      if (view === undefined) {
+        view = made === old.inputs[0] ? old : copyOf(old, [made]);
+        views.set(made, view);
+        out.push({ nodes: [view], head: null });
+      }
+      made = view;
+    }
+    return made;
   };
   /** Emits nodes, inputs first: copies of those that were computed before or read what is not the original. */
   const emit = (nodes: readonly Node[], head: Node | null): Map<Node, Node> => {

@@ -1,60 +1,13 @@
 /**
  * Recomputation: gives up values between their uses and computes them again, so that a program fits its memory.
  *
- * The schedule is walked once with a limit on the bytes alive. Where it is exceeded, the value with the best score is
+ * The schedule is walked with a limit on the bytes alive. Where it is exceeded, the value with the best score is
  * given up: as in dynamic tensor rematerialization (Kirisame et al., ICLR 2021), but with the future known. A chain
  * that only another chain waits for is computed within that one and never reaches memory; and of the values that a
  * chain leaves for later, those that memory has no room for are computed when they are needed.
  */
 import type { Host, Model, Value, Work } from "./model.js";
-import type { Spare } from "./stages.js";
-
-/** One thing that the program does: a unit of the schedule, or values of one unit computed again together. */
-export type Action =
-  | { readonly unit: number; readonly joined: readonly number[]; readonly deferred: readonly number[] }
-  | { readonly again: readonly number[]; readonly joined: readonly number[]; readonly gaps: readonly number[] };
-
-/** A way through the schedule. */
-export interface Route {
-  readonly actions: readonly Action[];
-  /** What computing again costs, as {@link Value.cost}. */
-  readonly cost: number;
-  readonly peakBytes: number;
-}
-
-/** Where no way was found. */
-export interface DeadEnd {
-  /** The unit that needs more than there is. */
-  readonly unit: number;
-  /** Bytes that would have to be alive there. */
-  readonly bytes: number;
-}
-
-/** How much giving up a value is worth: its bytes, what it costs to get it back, and how long it is not needed. */
-export type Score = (bytes: number, cost: number, distance: number) => number;
-
-/** No single score is best on every graph. */
-export const SCORES: readonly Score[] = [
-  (bytes, cost) => bytes / cost,
-  (bytes, cost, distance) => (bytes * distance) / cost,
-  (bytes, cost, distance) => (bytes * Math.sqrt(distance)) / cost,
-  (bytes, cost, distance) => (Math.sqrt(bytes) * distance) / cost,
-  (bytes, cost, distance) => (bytes * bytes * distance) / cost,
-  (bytes, _, distance) => bytes * distance,
-];
-
-/** How a walk chooses. */
-export interface Choices {
-  readonly score: Score;
-  /** Values that are given up in any case, and the unit after which. */
-  readonly dropAfter?: ReadonlyMap<number, number>;
-  /** Stretches between two uses of a value over which it is not given up for room: see {@link gapOf}. */
-  readonly pinned?: ReadonlySet<number>;
-  /** Values that are given up before others. */
-  readonly spare?: Spare | undefined;
-  /** Whether a chain is computed within another even where it is needed once more later. */
-  readonly joinOften?: boolean;
-}
+import { type Action, type Choices, type DeadEnd, type Given, gapOf, isBetter, isRoute, type Route } from "./route.js";
 
 /** A route that computes more than this many times the program's own cost again is given up. */
 const MOST_COST = 3;
@@ -67,12 +20,10 @@ const FIRST = 1e100;
 /** For what would be computed again from a state that has been overwritten by then: it goes when nothing else is left. */
 const LAST = 1 / FIRST;
 
-const MAX_USES = 2 ** 20;
-
-/** Names the stretch of a value's life before its use number `use`. */
-export function gapOf(value: number, use: number): number {
-  return value * MAX_USES + use;
-}
+/** So many chains are not computed within another. */
+const MANY_JOINED = 64;
+/** How often a schedule is walked again with what was given up known from the start. */
+export const AGAIN = 2;
 
 /** What is needed to run a host: values in memory, and chains computed within it, inputs first. */
 interface Need {
@@ -87,6 +38,7 @@ interface Again extends Need {
 
 class Walk {
   private readonly values: readonly Value[];
+  private readonly given: Given;
   private readonly resident: Uint8Array;
   /** How many of the actions under way read each value. */
   private readonly locked: Int32Array;
@@ -117,6 +69,7 @@ class Walk {
   ) {
     const count = model.values.length;
     this.values = model.values;
+    this.given = new Int32Array(count).fill(-1);
     this.resident = new Uint8Array(count);
     this.locked = new Int32Array(count);
     this.nextUse = new Int32Array(count);
@@ -137,9 +90,9 @@ class Walk {
       this.time = unit;
       const failed = this.execute(unit);
       if (failed !== null) return failed;
-      if (this.cost > MOST_COST * model.cost) return { unit, bytes: this.live };
+      if (this.cost > MOST_COST * model.cost) return { unit, bytes: this.live, given: this.given };
     }
-    return { actions: this.actions, cost: this.cost, peakBytes: this.peak };
+    return { actions: this.actions, cost: this.cost, peakBytes: this.peak, given: this.given };
   }
 
   private value(v: number): Value {
@@ -154,8 +107,11 @@ class Walk {
 
   /** Whether `v` is there, is given up soon in any case, and is wanted again after that. */
   private returns(v: number): boolean {
-    const drop = this.choices.dropAfter?.get(v);
-    if (drop === undefined || this.time > drop || this.resident[v] === 0) return false;
+    if (this.resident[v] === 0) return false;
+    const { expected, dropAfter } = this.choices;
+    if (expected !== undefined && (this.nextUse[v] as number) <= (expected[v] as number)) return true;
+    const drop = dropAfter?.get(v);
+    if (drop === undefined || this.time > drop) return false;
     return (this.claimed[v] as number) > 0 || (this.value(v).uses.at(-1) ?? -1) > drop;
   }
 
@@ -182,6 +138,7 @@ class Walk {
   }
 
   private giveUp(v: number): void {
+    if (this.isWanted(v)) this.given[v] = this.nextUse[v] as number;
     this.resident[v] = 0;
     this.live -= this.value(v).bytes;
     this.refresh(v);
@@ -260,22 +217,37 @@ class Walk {
 
   /** What hosts read, if `own` are computed with them. */
   private need(hosts: readonly Host[], own: readonly number[]): Need {
+    const fits = (joined: readonly number[]): boolean => this.model.fits(hosts, joined, []);
+    // Mostly all the chains that could be within them fit, and need not be added one by one.
+    const most = this.gather(hosts, own, (joined) => joined.length <= MANY_JOINED);
+    if (most.joined.length === 0 || (most.joined.length < MANY_JOINED && fits(most.joined))) return most;
+    return this.gather(hosts, own, fits);
+  }
+
+  /** What hosts read if the chains within them are to fit. What is within them may be as deep as the graph. */
+  private gather(hosts: readonly Host[], own: readonly number[], fits: (joined: readonly number[]) => boolean): Need {
     const reads = new Set<number>();
     const joined = new Set<number>();
-    // Those on the way down come after what they read, and must find room as well.
-    const visit = (host: Host, behind: readonly number[]): void => {
-      for (const x of host.inputs) {
-        if (own.includes(x) || joined.has(x)) continue;
-        const joins = !reads.has(x) && this.resident[x] === 0 && host.joins.includes(x) && this.mayJoin(x);
-        if (!joins || !this.model.fits(hosts, [...joined, x, ...behind], [])) {
-          reads.add(x);
-          continue;
+    for (const outermost of hosts) {
+      const stack = [{ host: outermost, next: 0 }];
+      // Those on the way down come after what they read, and must find room as well.
+      const behind: number[] = [];
+      for (let top = stack.at(-1); top !== undefined; top = stack.at(-1)) {
+        const { host } = top;
+        const x = host.inputs[top.next++];
+        if (x === undefined) {
+          stack.pop();
+          const v = behind.shift();
+          if (v !== undefined) joined.add(v);
+        } else if (!own.includes(x) && !joined.has(x)) {
+          const joins = !reads.has(x) && this.resident[x] === 0 && host.joins.includes(x) && this.mayJoin(x);
+          if (joins && fits([...joined, x, ...behind])) {
+            stack.push({ host: this.value(x), next: 0 });
+            behind.unshift(x);
+          } else reads.add(x);
         }
-        visit(this.value(x), [x, ...behind]);
-        joined.add(x);
       }
-    };
-    for (const host of hosts) visit(host, []);
+    }
     return { reads: [...reads], joined: [...joined] };
   }
 
@@ -444,7 +416,7 @@ class Walk {
     let more = bytes;
     while (this.live + more > this.limit) {
       const best = this.victim(deferrable, deferred);
-      if (best === -1) return { unit: this.time, bytes: this.live + more };
+      if (best === -1) return { unit: this.time, bytes: this.live + more, given: this.given };
       if (this.resident[best] === 1) this.giveUp(best);
       else {
         deferred.push(best);
@@ -464,7 +436,25 @@ export function route(model: Model, limit: number, choices: Choices): Route | De
   return new Walk(model, limit, choices).run();
 }
 
-/** Whether a way was found. */
-export function isRoute(found: Route | DeadEnd): found is Route {
-  return "actions" in found;
+/**
+ * Walks a schedule again and again. What was given up is known the next time, so that what it is computed from stays for it
+ * and is not given up before it.
+ * @param first what {@link route} found for the same limit and choices
+ * @param wanted where any way will do, the first one
+ * @returns the best of all
+ */
+export function again(
+  model: Model,
+  limit: number,
+  choices: Choices,
+  first: Route | DeadEnd,
+  wanted: "cheapest" | "any",
+): Route | DeadEnd {
+  let [best, last] = [first, first];
+  for (let i = 0; i < AGAIN; i++) {
+    if (isRoute(best) && (wanted === "any" || best.cost === 0)) break;
+    last = route(model, limit, { ...choices, expected: last.given });
+    if (isBetter(last, best)) best = last;
+  }
+  return best;
 }
