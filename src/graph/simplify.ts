@@ -137,8 +137,8 @@ function joined(node: Node, inputs: readonly Node[], views: Views): Node | null 
 
 /** A constant, where all inputs are and the operator's float64 result rounds to what its kernel gives. */
 function folded(node: Node, inputs: readonly Node[]): Node | null {
+  if (inputs.length === 0 || inputs.some((x) => constantValue(x) === undefined)) return null;
   const constants = inputs.map(constantValue);
-  if (constants.length === 0 || constants.includes(undefined)) return null;
   const { kind } = node.primitive.lowering;
   if (kind === "view") return constantNode(constants[0] as number, node);
   if (kind !== "elementwise" || node.primitive.exact !== true) return null;

@@ -93,8 +93,9 @@ export function operationsOf(
   for (const node of nodes) {
     let op = microOpOf(node);
     let operands = node.inputs;
-    for (const { outer, place, mate = place, inner, fused, contracts } of fusions) {
-      if (op !== outer) continue;
+    for (const fusion of fusions) {
+      if (op !== fusion.outer) continue;
+      const { place, mate = place, inner, fused, contracts } = fusion;
       const at = [place, mate].find((k) => source(operands[k] as Node, contracts)?.op === inner);
       if (at === undefined) continue;
       const part = operations.get(operands[at] as Node) as Operation;

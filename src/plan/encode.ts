@@ -1,6 +1,6 @@
 /** Encoding: from steps to the words of a program, with the places where addresses go. */
 import { Opcode } from "../isa.js";
-import type { PlanOperand, Region, Step } from "./buffer.js";
+import type { Region, Step } from "./buffer.js";
 
 /** Numbers of the regions that a relocation may refer to; state `slot` is `Base.State + slot`. */
 export const Base = { Temporary: 0, Pool: 1, State: 2 } as const;
@@ -28,33 +28,33 @@ function baseOf(region: Region): number {
   return region.kind === "pool" ? Base.Pool : Base.State + region.slot;
 }
 
-function isOperand(word: number | PlanOperand): word is PlanOperand {
-  return typeof word !== "number";
-}
-
 /** Encodes placed steps. */
 export function encode(steps: readonly Step[]): Code {
-  const words: number[] = [];
   const starts: number[] = [];
-  const relocated: { word: number; operand: PlanOperand }[] = [];
+  let length = 1;
+  let operands = 0;
+  for (const { words } of steps) {
+    if (words.length + 1 > 0xffff)
+      throw new Error(`an instruction of ${words.length + 1} words does not fit its header`);
+    starts.push(length - 1);
+    length += words.length + 1;
+    for (const word of words) if (typeof word !== "number") operands++;
+  }
+  const words = new Uint32Array(length);
+  const [word, base, offset] = [new Uint32Array(operands), new Uint32Array(operands), new Uint32Array(operands)];
+  let [at, operand] = [0, 0];
   for (const step of steps) {
-    starts.push(words.length);
-    const length = step.words.length + 1;
-    if (length > 0xffff) throw new Error(`an instruction of ${length} words does not fit its header`);
-    words.push(step.opcode | (step.flags << 8) | (length << 16));
-    for (const word of step.words) {
-      if (isOperand(word)) relocated.push({ word: words.length, operand: word });
-      words.push(isOperand(word) ? 0 : word);
+    words[at++] = step.opcode | (step.flags << 8) | ((step.words.length + 1) << 16);
+    for (const value of step.words) {
+      if (typeof value === "number") words[at] = value;
+      else {
+        word[operand] = at;
+        base[operand] = baseOf(value.buffer.region);
+        offset[operand++] = value.buffer.offset + 4 * value.offset;
+      }
+      at++;
     }
   }
-  words.push(Opcode.End | (1 << 16));
-  return {
-    words: Uint32Array.from(words, (word) => word >>> 0),
-    relocations: {
-      word: Uint32Array.from(relocated, ({ word }) => word),
-      base: Uint32Array.from(relocated, ({ operand }) => baseOf(operand.buffer.region)),
-      offset: Uint32Array.from(relocated, ({ operand }) => operand.buffer.offset + 4 * operand.offset),
-    },
-    starts,
-  };
+  words[at] = Opcode.End | (1 << 16);
+  return { words, relocations: { word, base, offset }, starts };
 }

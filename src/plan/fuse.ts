@@ -113,9 +113,11 @@ class Fusion {
 
   /** Joins `node` to the chains that it reads, the latest first. */
   private joinInputs(node: Node): void {
-    const candidates = [...new Set(node.inputs.filter((x) => isElementwise(x) && sameShape(x.shape, node.shape)))];
-    for (const input of candidates.sort((a, b) => b.index - a.index)) {
-      const [a, b] = [this.group(input), this.group(node)];
+    const candidates = node.inputs.filter((x) => isElementwise(x) && sameShape(x.shape, node.shape));
+    if (candidates.length > 1) candidates.sort((a, b) => b.index - a.index);
+    for (const input of candidates) {
+      const a = this.group(input);
+      const b = this.group(node);
       if (a === b || !this.fits(a.nodes, b.nodes) || (this.endsProduct(a) && this.endsProduct(b))) continue;
       if (this.bringTogether(a, b)) this.regroup(a, [...a.nodes, ...b.nodes]);
     }
@@ -126,16 +128,20 @@ class Fusion {
    * of a sum of many products (the gradient of a weight that is used again and again) only one is in memory at a time.
    */
   private endsProduct({ nodes }: Group): boolean {
-    const own = new Set(nodes);
-    return nodes.some(({ inputs, shape }) =>
-      inputs.some((x) => {
-        if (own.has(x) || !canHaveEpilogue(x) || this.roots.has(x) || !sameShape(x.shape, shape)) return false;
-        return this.usersOf(x).every((user) => own.has(user));
-      }),
-    );
+    for (const { inputs, shape } of nodes) {
+      for (const x of inputs) {
+        if (!canHaveEpilogue(x) || this.roots.has(x) || !sameShape(x.shape, shape)) continue;
+        if (this.usersOf(x).every((user) => nodes.includes(user))) return true;
+      }
+    }
+    return false;
   }
 
   private fits(a: readonly Node[], b: readonly Node[]): boolean {
+    let most = a.length + b.length;
+    for (const { inputs } of a) most += inputs.length;
+    for (const { inputs } of b) most += inputs.length;
+    if (most <= MAX_OPERANDS) return true;
     const members = new Set([...a, ...b]);
     const outside = new Set<Node>();
     for (const member of members) {

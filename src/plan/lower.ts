@@ -100,6 +100,7 @@ class Lowerer {
    * is a chain that reads each element before it writes it.
    */
   private planDirectUpdates(): void {
+    if (this.targets.updates.length === 0) return;
     const lastReader = new Map<number, number>();
     const slotOf = new Map<Node, number>();
     this.units.forEach((unit, position) => {
@@ -224,8 +225,9 @@ class Lowerer {
       writes: writes.map((x) => x.buffer as Buffer),
       nodes,
     };
-    for (const buffer of [...step.reads, ...step.writes]) buffer.last = Math.max(buffer.last, this.steps.length);
-    this.steps.push(step);
+    const at = this.steps.push(step) - 1;
+    for (const buffer of step.reads) buffer.last = Math.max(buffer.last, at);
+    for (const buffer of step.writes) buffer.last = Math.max(buffer.last, at);
     return step;
   }
 

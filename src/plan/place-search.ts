@@ -12,7 +12,12 @@ import { placeExactly } from "./place-exact.js";
 export const CLIMBING_WORK = 2e8;
 /** Where extents are many, laying them all takes long, and so near to the bound no further order is tried. */
 const [MANY, NEAR] = [2000, 1.002];
-/** Where the fewest bytes are wanted: halvings of what is between the bound and the greedy orders', in each of which extents are fitted. */
+/** Where they are so many, a greedy order by size takes half a second, and one by start is tried first. */
+const HUGE = 10000;
+/**
+ * Where the fewest bytes are wanted: halvings of what is between the bound and the greedy orders', in each of which extents
+ * are fitted.
+ */
 const HALVINGS = 2;
 /** After so many turns the best order so far is gone back to, unless the last is as good. */
 const TURNS_ASTRAY = 16;
@@ -60,6 +65,50 @@ class Layer {
   }
 }
 
+/** Memory between extents. */
+interface Gap {
+  from: number;
+  to: number;
+}
+
+/**
+ * Lays extents out as they begin, each into the lowest gap that is free then: what {@link Layer} makes of that order, but
+ * in a time that grows with the gaps there are at once, which are few where most of what is kept came first.
+ */
+function layByStart({ bytes, first, last }: Extents): Placement {
+  const byStart = Int32Array.from(bytes.keys()).sort((a, b) => (first[a] as number) - (first[b] as number) || a - b);
+  const byEnd = byStart.slice().sort((a, b) => (last[a] as number) - (last[b] as number) || a - b);
+  const offsets = new Float64Array(bytes.length);
+  /** By rising offset; the last one has no end. */
+  const gaps: Gap[] = [{ from: 0, to: Number.POSITIVE_INFINITY }];
+  let total = 0;
+  let ended = 0;
+  for (const i of byStart) {
+    for (; (last[byEnd[ended] as number] as number) < (first[i] as number); ended++) {
+      const other = byEnd[ended] as number;
+      addGap(gaps, offsets[other] as number, (offsets[other] as number) + (bytes[other] as number));
+    }
+    const at = gaps.findIndex(({ from, to }) => to - from >= (bytes[i] as number));
+    const gap = gaps[at] as Gap;
+    offsets[i] = gap.from;
+    gap.from += bytes[i] as number;
+    total = Math.max(total, gap.from);
+    if (gap.from === gap.to) gaps.splice(at, 1);
+  }
+  return { offsets, total };
+}
+
+/** Adds a gap, and joins it to those that it touches. */
+function addGap(gaps: Gap[], from: number, to: number): void {
+  const at = gaps.findIndex((gap) => gap.from >= to);
+  const next = gaps[at] as Gap;
+  if (next.from === to) next.from = from;
+  else gaps.splice(at, 0, { from, to });
+  if (gaps[at - 1]?.to !== from) return;
+  (gaps[at - 1] as Gap).to = (gaps[at] as Gap).to;
+  gaps.splice(at, 1);
+}
+
 /**
  * The greedy orders: by size (Pisarchyk and Lee, "Efficient Memory Management for Deep Neural Net Inference", 2020), by
  * time alive, by the product of both, and by start. No single one is best on every graph; often the first one is enough.
@@ -89,21 +138,29 @@ function generator(): () => number {
 /**
  * Places extents.
  * @param bound bytes that no placement can go below
- * @param enough bytes at which the search ends; where they are the bound, it may end near it, and where they are fewer,
- *   it tries greedy orders only
+ * @param wanted bytes at which the search ends, and that are tried hard for; the bound, less hard, if not given. Where they
+ *   are the bound, it may end near it, and where they are fewer, it tries greedy orders only
  * @param work comparisons of two extents that climbing may cost: with more, what is found is never worse
  */
-export function search(extents: Extents, bound: number, enough = bound, work = CLIMBING_WORK): Placement {
+export function search(extents: Extents, bound: number, wanted?: number, work = CLIMBING_WORK): Placement {
+  const enough = wanted ?? bound;
   const { bytes } = extents;
   const layer = new Layer(extents);
   const isFewest = enough === bound;
   const content = isFewest && bytes.length > MANY ? bound * NEAR : Math.max(bound, enough);
+  if (bytes.length > HUGE) {
+    const placement = layByStart(extents);
+    if (placement.total <= content) return placement;
+  }
   let best: Placement = { offsets: new Float64Array(0), total: Number.POSITIVE_INFINITY };
   const starts: { readonly order: Int32Array; readonly placement: Placement }[] = [];
   for (const order of greedyOrders(extents)) {
     const { offsets, total } = layer.lay(order);
     const placement = { offsets: offsets.slice(), total };
-    const exact = total > content && enough >= bound && starts.length === 0 ? placeExactly(extents, content) : null;
+    const exact =
+      total > content && enough >= bound && starts.length === 0
+        ? placeExactly(extents, content, wanted !== undefined)
+        : null;
     starts.push({ order, placement });
     if (total < best.total) best = placement;
     if (total <= content || (enough < bound && bytes.length > MANY)) return best;
@@ -113,7 +170,7 @@ export function search(extents: Extents, bound: number, enough = bound, work = C
   let low = content;
   for (let i = 0; i < HALVINGS && isFewest; i++) {
     const middle = (low + best.total) / 2;
-    const exact = placeExactly(extents, middle);
+    const exact = placeExactly(extents, middle, wanted !== undefined);
     if (exact === null) low = middle;
     else best = exact;
   }

@@ -49,7 +49,7 @@ function extentsOf(blocks: readonly Block[]): Extents {
  */
 export function place(buffers: readonly Buffer[], enough?: number): number {
   const blocks = blocksOf(buffers);
-  const bound = liveBytes(buffers);
+  const bound = peakOfBlocks(blocks).bytes;
   const extents = extentsOf(blocks);
   const { offsets, total } =
     enough === undefined ? search(extents, bound) : search(extents, bound, enough, CLIMBING_WORK / 20);
@@ -81,11 +81,15 @@ export interface Peak {
 
 /** The most bytes alive at once, and when. */
 export function peakOf(buffers: readonly Buffer[]): Peak {
+  return peakOfBlocks(blocksOf(buffers));
+}
+
+function peakOfBlocks(blocks: readonly Block[]): Peak {
   const changes = new Map<number, number>();
   const change = (at: number, bytes: number): void => {
     changes.set(at, (changes.get(at) ?? 0) + bytes);
   };
-  for (const { first, last, bytes } of blocksOf(buffers)) {
+  for (const { first, last, bytes } of blocks) {
     change(first, bytes);
     change(last + 1, -bytes);
   }

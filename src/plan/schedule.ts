@@ -113,8 +113,8 @@ export function schedule(
     [...units.keys()].sort((a, b) => (traced[a] as number) - (traced[b] as number)),
   ];
   const inPlace = new Set(updates.map(({ node }) => node));
-  const runs = roots.map((from) => new Hoist(units, before, inPlace).run(walk(before, from)));
-  const [walked, asTraced] = runs as [Run, Run];
+  const hoist = new Hoist(units, before, inPlace);
+  const [walked, asTraced] = roots.map((from) => hoist.run(walk(before, from))) as [Run, Run];
   return (walked.peak <= asTraced.peak ? walked : asTraced).order.map((unit) => units[unit] as Unit);
 }
 
@@ -129,23 +129,24 @@ class Hoist {
   /** For each unit, the values that it reads; what a view hands on counts as read by the view's readers. */
   private readonly reads: Node[][];
   private readonly readers = new Map<Node, number[]>();
+  private readonly users: number[][];
+  // Of the run at hand:
   private readonly unread = new Map<Node, number>();
   private readonly waitsFor: Int32Array;
-  private readonly users: number[][];
   private readonly done: Uint8Array;
-  private readonly order: number[] = [];
+  private order: number[] = [];
   private live = 0;
   private peak = 0;
 
   constructor(
     private readonly units: readonly Unit[],
-    before: readonly (readonly number[])[],
+    private readonly before: readonly (readonly number[])[],
     private readonly inPlace: ReadonlySet<Node>,
   ) {
     this.users = units.map(() => []);
     this.done = new Uint8Array(units.length);
     for (const [i, from] of before.entries()) for (const unit of from) (this.users[unit] as number[]).push(i);
-    this.waitsFor = Int32Array.from(before, (from) => from.length);
+    this.waitsFor = new Int32Array(units.length);
     const sourceOf = new Map<Node, Node>();
     this.reads = units.map(({ nodes }, i) => {
       const own = new Set(nodes);
@@ -164,10 +165,15 @@ class Hoist {
       }
       return values;
     });
-    for (const [value, { length }] of this.readers) this.unread.set(value, length);
   }
 
   run(order: readonly number[]): Run {
+    for (const [value, { length }] of this.readers) this.unread.set(value, length);
+    for (const [i, { length }] of this.before.entries()) this.waitsFor[i] = length;
+    this.done.fill(0);
+    this.order = [];
+    this.live = 0;
+    this.peak = 0;
     for (const unit of order) if (this.done[unit] === 0) this.emit(unit);
     return { order: this.order, peak: this.peak };
   }
@@ -187,12 +193,12 @@ class Hoist {
       for (const value of values) this.unread.set(value, (this.unread.get(value) as number) - 1);
       // What pays now and did not before can run only now, or is the last to read something.
       const enabled = (this.users[next] as number[]).filter((user) => this.waitsFor[user] === 0);
-      const near = [...values, ...(this.units[next] as Unit).nodes].flatMap((value) =>
-        this.unread.get(value) === 1
-          ? (this.readers.get(value) as number[])
-          : enabled.filter((user) => (this.reads[user] as Node[]).includes(value)),
-      );
-      for (const other of near) if (this.pays(other)) stack.push(other);
+      for (const value of [...values, ...(this.units[next] as Unit).nodes]) {
+        const isLast = this.unread.get(value) === 1;
+        for (const other of isLast ? (this.readers.get(value) as number[]) : enabled) {
+          if ((isLast || (this.reads[other] as Node[]).includes(value)) && this.pays(other)) stack.push(other);
+        }
+      }
     }
   }
 

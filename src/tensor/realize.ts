@@ -198,12 +198,11 @@ function forgetOldest(cache: Map<number, Entry[]>): void {
 /** Copies of a graph's nodes that hold no values: a cached plan must not keep alive what its first graph was fed. */
 function withoutValues(order: readonly Node[]): Node[] {
   const copies: Node[] = [];
-  for (const { primitive, inputs, attrs, shape, dtype, ...node } of order) {
+  for (const node of order) {
     const leaf = node.value !== null || node.storage !== null;
-    const copied = leaf ? [] : inputs.map((x) => copies[x.index] as Node);
-    copies.push(
-      new Node(leaf ? (inputPrimitive as AnyPrimitive) : primitive, copied, leaf ? null : attrs, shape, dtype, null),
-    );
+    const primitive = leaf ? (inputPrimitive as AnyPrimitive) : node.primitive;
+    const inputs = leaf ? [] : node.inputs.map((x) => copies[x.index] as Node);
+    copies.push(new Node(primitive, inputs, leaf ? null : node.attrs, node.shape, node.dtype, null));
   }
   return copies;
 }

@@ -38,6 +38,11 @@ function microOps(nodes: readonly Tensor[], outputs: readonly Tensor[]): MicroOp
   return operationsOf(nodes.map(nodeOf), new Set(outputs.map(nodeOf))).map(({ op }) => op);
 }
 
+/** A buffer of so many bytes that is alive from one step to another. */
+function span(first: number, last: number, bytes: number): Buffer {
+  return { region: { kind: "temporary" }, bytes, node: null, first, last, offset: 0, reuses: null };
+}
+
 describe("micro-operations", () => {
   const [a, b, c, d] = [0, 1, 2, 3].map((from) => matrix(4, 5, from)) as [Tensor, Tensor, Tensor, Tensor];
 
@@ -291,15 +296,6 @@ describe("placement", () => {
   });
 
   it("never overlaps buffers that are alive together", () => {
-    const span = (first: number, last: number, bytes: number): Buffer => ({
-      region: { kind: "temporary" },
-      bytes,
-      node: null,
-      first,
-      last,
-      offset: 0,
-      reuses: null,
-    });
     const buffers = Array.from({ length: 200 }, (_, i) =>
       span((i * 37) % 50, ((i * 37) % 50) + (i % 9), 16 * (1 + (i % 13))),
     );
@@ -311,6 +307,32 @@ describe("placement", () => {
         expect(a.offset + a.bytes <= b.offset || b.offset + b.bytes <= a.offset).toBe(true);
       }
     }
+  });
+
+  it("fits thousands of values that a backward pass frees in turn", () => {
+    const layers = 6000;
+    const kept = Array.from({ length: layers }, (_, i) => span(3 * i, 6 * layers - 3 * i, 16 * (1 + (i % 5))));
+    const passing = Array.from({ length: layers }, (_, i) => span(3 * i, 3 * i + 1, 64));
+    const buffers = [...kept, ...passing];
+    const bound = liveBytes(buffers);
+    const total = place(buffers);
+    expect(total).toBeGreaterThanOrEqual(bound);
+    expect(total).toBeLessThanOrEqual(1.002 * bound);
+    const byOffset = [...buffers].sort((a, b) => a.offset - b.offset);
+    let overlaps = 0;
+    for (const [i, a] of byOffset.entries()) {
+      for (let j = i + 1; (byOffset[j]?.offset ?? total) < a.offset + a.bytes; j++) {
+        const b = byOffset[j] as Buffer;
+        if (a.first <= b.last && b.first <= a.last) overlaps++;
+      }
+    }
+    expect(overlaps).toBe(0);
+  });
+
+  it("finds the fewest bytes where an order by size does not", () => {
+    const buffers = [span(5, 7, 64), span(4, 5, 48), span(0, 2, 80), span(2, 4, 80)];
+    expect(place(buffers)).toBe(160);
+    expect(liveBytes(buffers)).toBe(160);
   });
 });
 
