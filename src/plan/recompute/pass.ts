@@ -210,6 +210,7 @@ export function recompute(units: readonly Unit[], targets: Targets, wanted: Want
   let order = early ?? units;
   const first = early === null ? plain : candidateOf(early, targets, wanted, layOut);
   let best = keepTo(first, targets, wanted, budget, layOut);
+  const tried = [best];
   if (best.scheduled === null || best.cost > MUCH) {
     const splits = [
       ...(early === null || best.scheduled !== null ? [] : [() => units]),
@@ -220,16 +221,22 @@ export function recompute(units: readonly Unit[], targets: Targets, wanted: Want
       const other = split(order);
       if (other === null) continue;
       const fit = keepTo(candidateOf(other, targets, wanted, layOut), targets, wanted, budget, layOut);
+      tried.push(fit);
       if (!isBetter(fit, best)) continue;
       best = fit;
       order = other;
     }
   }
   if (best.scheduled !== null) return best.scheduled;
-  const placed = best.placed();
-  if (placed !== null && placed.bytes <= budget) return placed.scheduled;
   // Where the peak is in the updates, computing again may only make it worse.
-  const least = Math.min(placed?.bytes ?? Number.POSITIVE_INFINITY, best.whole);
+  let least = best.whole;
+  const misfits = tried.filter((fit) => fit.scheduled === null);
+  for (const misfit of misfits.sort((a, b) => a.least().peakBytes - b.least().peakBytes)) {
+    if (misfit.least().peakBytes >= least) break;
+    const placed = misfit.placed();
+    if (placed !== null && placed.bytes <= budget) return placed.scheduled;
+    least = Math.min(least, placed?.bytes ?? least);
+  }
   const { unit } = best.least();
   throw new ArenaError(
     `compile: a memory budget of ${budget} bytes is too small: the least found for this function is ${least} (by a search, which does not prove that no plan takes less), of which ${wanted.otherBytes ?? 0} are its states and shared memory; the step that needs most computes ${unit.map(({ primitive }) => primitive.name).join("+")} [${unit.at(-1)?.shape}]${placeOf(unit, wanted)}`,
