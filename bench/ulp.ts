@@ -2,7 +2,7 @@
  * Measures the error of the vector math functions, in units in the last place, over all 2³² floats or every Nth of
  * them, on both builds.
  *
- *   npx tsx bench/ulp.ts [--stride N] [--build strict|relaxed] [function ...]
+ *   npm run bench:ulp -- [--stride N] [--build strict|relaxed] [function ...]
  *
  * Functions of two arguments are measured on 2³²/N pseudo-random pairs: bit patterns, or numbers of ordinary size. A full
  * sweep takes a minute or two for each function of one argument: every result is compared, but the float64 reference
