@@ -16,7 +16,8 @@
  * in Barabasz and others, "Error Analysis and Improving the Accuracy of Winograd Convolution for Deep Neural Networks",
  * 2018; arXiv:1803.10986.
  *
- * The constants are read from memory: as literals, V8 would make them anew at every use.
+ * The constants are read from memory, as V8 would make literals anew at every use; and before the loops, although there are
+ * not registers enough for all: a step of a small network takes 0.97 of the time then on the relaxed build, 0.99 on the strict.
  */
 import { highHalves, interleaveHigh, interleaveLow, lowHalves } from "./lanes";
 import { mulAdd, subtractProduct } from "./simd";
@@ -48,7 +49,12 @@ export function fillConstants(constants: usize): void {
 // @ts-ignore: decorator
 @inline
 function evaluateImage(
-  constants: usize,
+  pointA: v128,
+  squareA: v128,
+  pointB: v128,
+  squareB: v128,
+  sum: v128,
+  product: v128,
   to: usize,
   step: usize,
   d0: v128,
@@ -58,23 +64,17 @@ function evaluateImage(
   d4: v128,
   d5: v128,
 ): void {
-  const sum = v128.load32_splat(constants, 24);
-  const product = v128.load32_splat(constants, 28);
   v128.store(to, mulAdd(d0, product, subtractProduct(d2, sum, d4)));
-  let square = v128.load32_splat(constants, 16);
-  let even = subtractProduct(d2, square, d4);
-  let odd = subtractProduct(d1, square, d3);
-  let point = v128.load32_splat(constants);
-  v128.store(to + step, mulAdd(odd, point, even));
+  let even = subtractProduct(d2, squareB, d4);
+  let odd = subtractProduct(d1, squareB, d3);
+  v128.store(to + step, mulAdd(odd, pointA, even));
   to += step << 1;
-  v128.store(to, subtractProduct(odd, point, even));
-  square = v128.load32_splat(constants, 4);
-  even = subtractProduct(d2, square, d4);
-  odd = subtractProduct(d1, square, d3);
-  point = v128.load32_splat(constants, 12);
-  v128.store(to + step, mulAdd(odd, point, even));
+  v128.store(to, subtractProduct(odd, pointA, even));
+  even = subtractProduct(d2, squareA, d4);
+  odd = subtractProduct(d1, squareA, d3);
+  v128.store(to + step, mulAdd(odd, pointB, even));
   to += step << 1;
-  v128.store(to, subtractProduct(odd, point, even));
+  v128.store(to, subtractProduct(odd, pointB, even));
   v128.store(to + step, mulAdd(d1, product, subtractProduct(d3, sum, d5)));
 }
 
@@ -100,10 +100,21 @@ export function columnsOfFour(
   const d = lineOr(zeros, plane, y + 3, height, bytes);
   const e = lineOr(zeros, plane, y + 4, height, bytes);
   const f = lineOr(zeros, plane, y + 5, height, bytes);
+  const pointA = v128.load32_splat(constants);
+  const squareA = v128.load32_splat(constants, 4);
+  const pointB = v128.load32_splat(constants, 12);
+  const squareB = v128.load32_splat(constants, 16);
+  const sum = v128.load32_splat(constants, 24);
+  const product = v128.load32_splat(constants, 28);
   for (let j: usize = 0; j < read; j += 16) {
     j = min(j, read - 16);
     evaluateImage(
-      constants,
+      pointA,
+      squareA,
+      pointB,
+      squareB,
+      sum,
+      product,
       to + j,
       pitch,
       v128.load(a + j),
@@ -125,6 +136,12 @@ export function rowsOfFour(
   to: usize,
   matrix: usize,
 ): void {
+  const pointA = v128.load32_splat(constants);
+  const squareA = v128.load32_splat(constants, 4);
+  const pointB = v128.load32_splat(constants, 12);
+  const squareB = v128.load32_splat(constants, 16);
+  const sum = v128.load32_splat(constants, 24);
+  const product = v128.load32_splat(constants, 28);
   for (let i = 0; i < 6; i++) {
     for (let x: usize = 0; x < across; x += 16) {
       x = min(x, across - 16);
@@ -141,7 +158,12 @@ export function rowsOfFour(
       u = interleaveHigh(a, b);
       v = interleaveHigh(c, d);
       evaluateImage(
-        constants,
+        pointA,
+        squareA,
+        pointB,
+        squareB,
+        sum,
+        product,
         to + x,
         matrix,
         d0,
@@ -186,6 +208,12 @@ export function backOfFour(
   width: i32,
   spare: usize,
 ): void {
+  const pointA = v128.load32_splat(constants);
+  const squareA = v128.load32_splat(constants, 4);
+  const cubeA = v128.load32_splat(constants, 8);
+  const pointB = v128.load32_splat(constants, 12);
+  const squareB = v128.load32_splat(constants, 16);
+  const cubeB = v128.load32_splat(constants, 20);
   const bytes = (<usize>width) << 2;
   const halfway = constants + HALFWAY;
   const last = width - <i32>(across - 4);
@@ -207,12 +235,12 @@ export function backOfFour(
       const oddB = f32x4.sub(m3, m4);
       const to = halfway + j;
       v128.store(to, f32x4.add(m0, f32x4.add(evenA, evenB)));
-      const y1 = f32x4.mul(oddB, v128.load32_splat(constants, 12));
-      v128.store(to, mulAdd(oddA, v128.load32_splat(constants), y1), HALFWAY_ROW);
-      const y2 = f32x4.mul(evenB, v128.load32_splat(constants, 16));
-      v128.store(to, mulAdd(evenA, v128.load32_splat(constants, 4), y2), 2 * HALFWAY_ROW);
-      const y3 = mulAdd(oddB, v128.load32_splat(constants, 20), m5);
-      v128.store(to, mulAdd(oddA, v128.load32_splat(constants, 8), y3), 3 * HALFWAY_ROW);
+      const y1 = f32x4.mul(oddB, pointB);
+      v128.store(to, mulAdd(oddA, pointA, y1), HALFWAY_ROW);
+      const y2 = f32x4.mul(evenB, squareB);
+      v128.store(to, mulAdd(evenA, squareA, y2), 2 * HALFWAY_ROW);
+      const y3 = mulAdd(oddB, cubeB, m5);
+      v128.store(to, mulAdd(oddA, cubeA, y3), 3 * HALFWAY_ROW);
       p += matrix;
     }
     const count = x + 16 === across ? last : 4;
@@ -228,12 +256,12 @@ export function backOfFour(
       const oddA = f32x4.sub(m1, m2);
       const oddB = f32x4.sub(m3, m4);
       const y0 = f32x4.add(f32x4.add(v128.load(p), added), f32x4.add(evenA, evenB));
-      let y1 = mulAdd(oddB, v128.load32_splat(constants, 12), added);
-      y1 = mulAdd(oddA, v128.load32_splat(constants), y1);
-      let y2 = mulAdd(evenB, v128.load32_splat(constants, 16), added);
-      y2 = mulAdd(evenA, v128.load32_splat(constants, 4), y2);
-      let y3 = mulAdd(oddB, v128.load32_splat(constants, 20), f32x4.add(v128.load(p, 80), added));
-      y3 = mulAdd(oddA, v128.load32_splat(constants, 8), y3);
+      let y1 = mulAdd(oddB, pointB, added);
+      y1 = mulAdd(oddA, pointA, y1);
+      let y2 = mulAdd(evenB, squareB, added);
+      y2 = mulAdd(evenA, squareA, y2);
+      let y3 = mulAdd(oddB, cubeB, f32x4.add(v128.load(p, 80), added));
+      y3 = mulAdd(oddA, cubeA, y3);
       let u = interleaveLow(y0, y1);
       let v = interleaveLow(y2, y3);
       v128.store(to, lowHalves(u, v));
