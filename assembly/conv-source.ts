@@ -104,23 +104,55 @@ function copyLine(to: usize, from: usize, bytes: usize): void {
   }
 }
 
+/** The words of a frame, in bytes but for the counts. */
+const ITEM: usize = 0;
+const LINE: usize = 4;
+const LINES: usize = 8;
+const SLICES: usize = 12;
+/** 0 where nothing around the planes is read. */
+const PADDED_LINE: usize = 16;
+const PADDED_SLICE: usize = 20;
+const PADDED_PLANE: usize = 24;
+const FIRST: usize = 28;
+
+/**
+ * Writes a frame: where `sourceOf` finds and copies the planes of `channels` channels. It is the same for all planes, and
+ * to work it out takes as long as to copy a small one.
+ */
+export function fillFrame(pc: usize, channels: i32, to: usize): void {
+  const padded = paddedPlane(pc);
+  const line = paddedSize(pc, 2);
+  const slice = line * paddedSize(pc, 1);
+  const first = readsBeforeOf(pc, 0) * slice + readsBeforeOf(pc, 1) * line + readsBeforeOf(pc, 2);
+  store<i32>(to, (channels * sourcePlane(pc)) << 2, ITEM);
+  store<i32>(to, sourceSize(pc, 2) << 2, LINE);
+  store<i32>(to, sourceSize(pc, 1), LINES);
+  store<i32>(to, sourceSize(pc, 0), SLICES);
+  store<i32>(to, padded === sourcePlane(pc) ? 0 : line << 2, PADDED_LINE);
+  store<i32>(to, slice << 2, PADDED_SLICE);
+  store<i32>(to, padded << 2, PADDED_PLANE);
+  store<i32>(to, first << 2, FIRST);
+}
+
 /** Copies `channels` planes into the middle of padded ones, whose borders are zeros already. */
-export function padPlanes(pc: usize, channels: i32, from: usize, to: usize): void {
-  const depth = sourceSize(pc, 0);
-  const height = sourceSize(pc, 1);
-  const row = <usize>sourceSize(pc, 2) << 2;
-  const paddedRow = <usize>paddedSize(pc, 2) << 2;
-  const paddedSlice = paddedRow * <usize>paddedSize(pc, 1);
-  const padded = paddedSlice * <usize>paddedSize(pc, 0);
-  to += paddedSlice * <usize>readsBeforeOf(pc, 0) + paddedRow * <usize>readsBeforeOf(pc, 1) + ((<usize>readsBeforeOf(pc, 2)) << 2);
+function padPlanes(frame: usize, channels: i32, from: usize, to: usize): void {
+  const bytes = <usize>load<u32>(frame, LINE);
+  const lines = load<i32>(frame, LINES);
+  const slices = load<i32>(frame, SLICES);
+  const paddedLine = <usize>load<u32>(frame, PADDED_LINE);
+  const paddedSlice = <usize>load<u32>(frame, PADDED_SLICE);
+  const padded = <usize>load<u32>(frame, PADDED_PLANE);
+  to += <usize>load<u32>(frame, FIRST);
   for (let c = 0; c < channels; c++) {
-    for (let z = 0; z < depth; z++) {
-      let at = to + paddedSlice * <usize>z;
-      for (let y = 0; y < height; y++) {
-        copyLine(at, from, row);
-        from += row;
-        at += paddedRow;
+    let slice = to;
+    for (let z = 0; z < slices; z++) {
+      let at = slice;
+      for (let y = 0; y < lines; y++) {
+        copyLine(at, from, bytes);
+        from += bytes;
+        at += paddedLine;
       }
+      slice += paddedSlice;
     }
     to += padded;
   }
@@ -324,9 +356,9 @@ export function clearPadded(pc: usize, channels: i32, to: usize): void {
 }
 
 /** `channels` planes of group `item` of the tensor at `from`, copied to `padded` where more than the planes is read. */
-export function sourceOf(pc: usize, from: usize, item: i32, channels: i32, padded: usize): usize {
-  const source = from + ((<usize>(item * channels * sourcePlane(pc))) << 2);
-  if (paddedPlane(pc) === sourcePlane(pc)) return source;
-  padPlanes(pc, channels, source, padded);
+export function sourceOf(frame: usize, from: usize, item: i32, channels: i32, padded: usize): usize {
+  const source = from + <usize>load<u32>(frame, ITEM) * <usize>item;
+  if (load<u32>(frame, PADDED_LINE) === 0) return source;
+  padPlanes(frame, channels, source, padded);
   return padded;
 }

@@ -8,6 +8,7 @@ import { ConvField } from "../src/isa";
 import { sumProducts } from "./conv-direct";
 import {
   clearPadded,
+  fillFrame,
   fillPositions,
   fillSteps,
   gatherSource,
@@ -35,6 +36,7 @@ function sumOverBatch(
   group: i32,
   start: i32,
   end: i32,
+  frame: usize,
   steps: usize,
   padded: usize,
   sums: usize,
@@ -62,7 +64,7 @@ function sumOverBatch(
 
   for (let n = 0; n < batch; n++) {
     const item = n * groups + group;
-    const source = sourceOf(pc, address(pc, ConvField.Image), item, channels, padded);
+    const source = sourceOf(frame, address(pc, ConvField.Image), item, channels, padded);
     const gradient = address(pc, ConvField.Output) + plane * <usize>(item * outputs);
     for (let k = 0; k < positions; k += blockDepth) {
       const depth = min(positions - k, blockDepth);
@@ -108,6 +110,7 @@ function sumDirectly(
   group: i32,
   start: i32,
   end: i32,
+  frame: usize,
   steps: usize,
   padded: usize,
   parts: usize,
@@ -124,11 +127,13 @@ function sumDirectly(
   clear(parts, (<usize>(rows * outputs)) << 4);
   for (let n = 0; n < word(pc, ConvField.Batch); n++) {
     const item = n * groups + group;
-    const source = sourceOf(pc, address(pc, ConvField.Image), item, channels, padded);
+    const source = sourceOf(frame, address(pc, ConvField.Image), item, channels, padded);
     const gradient = address(pc, ConvField.Output) + plane * <usize>(item * outputs);
     for (let line = 0; line < lines; line += ConvBlock.Positions) {
       const count = min<i32>(lines - line, ConvBlock.Positions);
-      fillPositions(line, count, 1, height, positionStep(pc, 0), 0, positionStep(pc, 1), offsets);
+      if (n === 0 || count < lines) {
+        fillPositions(line, count, 1, height, positionStep(pc, 0), 0, positionStep(pc, 1), offsets);
+      }
       const from = steps + ((<usize>start) << 2);
       const y = gradient + ((<usize>(line * width)) << 2);
       const apart = positionStep(pc, 2) === 8;
@@ -158,7 +163,8 @@ export function weightGradient(pc: usize, thread: i32, threads: i32): void {
   const end = shareStart(groups * units, thread + 1, threads);
   if (unit === end) return;
 
-  const steps = address(pc, ConvField.Workspace) + <usize>word(pc, ConvField.WorkspaceBytes) * <usize>thread;
+  const frame = address(pc, ConvField.Workspace) + <usize>word(pc, ConvField.WorkspaceBytes) * <usize>thread;
+  const steps = frame + (ConvBlock.Frame << 2);
   const padded = steps + wholeVectors(depth);
   const isPadded = paddedPlane(pc) !== sourcePlane(pc);
   const sums = padded + (isPadded ? wholeVectors(channels * paddedPlane(pc)) : 0);
@@ -166,6 +172,7 @@ export function weightGradient(pc: usize, thread: i32, threads: i32): void {
   const sumsRow = inParts ? (<usize>outputs) << 4 : wholeVectors(outputs);
   const rest = sums + sumsRow * <usize>depth;
   const direct = inParts && positionStep(pc, 2) <= 8 && planeSize(pc, 2) >= 4;
+  fillFrame(pc, channels, frame);
   fillSteps(pc, channels, 0, steps, false);
   if (isPadded) clearPadded(pc, channels, padded);
   while (unit < end) {
@@ -176,13 +183,13 @@ export function weightGradient(pc: usize, thread: i32, threads: i32): void {
     const rows = min(depth, last * UNIT) - from;
     let to = address(pc, ConvField.Weight) + ((<usize>(group * outputs * depth + from)) << 2);
     if (direct) {
-      sumDirectly(pc, group, from, from + rows, steps, padded, sums, rest);
+      sumDirectly(pc, group, from, from + rows, frame, steps, padded, sums, rest);
       for (let i = 0; i < outputs; i++) {
         addParts(rows, sums + ((<usize>(i * rows)) << 4), to);
         to += (<usize>depth) << 2;
       }
     } else {
-      sumOverBatch(pc, group, from, from + rows, steps, padded, sums, rest);
+      sumOverBatch(pc, group, from, from + rows, frame, steps, padded, sums, rest);
       pack(outputs, rows, sums, 4, wholeVectors(outputs), to, (<usize>depth) << 2);
     }
     unit += last - first;

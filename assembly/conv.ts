@@ -18,6 +18,7 @@ import { fillVectors, sumNeighbours } from "./conv-direct";
 import { fillSeeds } from "./conv-seeds";
 import {
   clearPadded,
+  fillFrame,
   fillPositions,
   fillSteps,
   gatherSource,
@@ -208,21 +209,43 @@ function sumPhase(
   }
 }
 
+/** Four elements to every second place from `to` on; reads and writes the places between and behind them too. */
+// @ts-ignore: decorator
+@inline
+function storeApart(to: usize, v: v128): void {
+  v128.store(to, v128.shuffle<i32>(v, v128.load(to), 0, 5, 1, 7));
+  v128.store(to, v128.shuffle<i32>(v, v128.load(to, 16), 2, 5, 3, 7), 16);
+}
+
 /** Writes rows of a whole phase, one after the other in `from`, to where its positions are in planes. */
-function scatterLines(pc: usize, phase: i32, rows: i32, from: usize, to: usize): void {
+function scatterLines(pc: usize, phase: usize, rows: i32, from: usize, to: usize): void {
   const width = planeSize(pc, 2);
   const slice = planeSize(pc, 1) * width;
   const step = (<usize>word(pc, ConvField.Stride + 2)) << 2;
-  const count = phaseSize(pc, 2, phase);
+  const down = (<usize>(word(pc, ConvField.Stride + 1) * width)) << 2;
+  const deep = (<usize>(word(pc, ConvField.Stride) * slice)) << 2;
   const bytes = (<usize>(planeSize(pc, 0) * slice)) << 2;
+  const depth = load<i32>(phase, PHASE_DEPTH);
+  const height = load<i32>(phase, PHASE_HEIGHT);
+  const count = (<usize>load<u32>(phase, PHASE_WIDTH)) << 2;
+  // The last element ends a line of the plane, or has one behind it.
+  const vectors = step === 8 ? (count - 4) & ~15 : 0;
+  to += <usize>load<u32>(phase, PHASE_START);
   for (let i = 0; i < rows; i++) {
-    for (let z = phaseStart(pc, 0, phase); z < planeSize(pc, 0); z += word(pc, ConvField.Stride)) {
-      for (let y = phaseStart(pc, 1, phase); y < planeSize(pc, 1); y += word(pc, ConvField.Stride + 1)) {
-        let at = to + ((<usize>(z * slice + y * width + phaseStart(pc, 2, phase))) << 2);
-        for (const end = from + ((<usize>count) << 2); from < end; from += 4) {
+    for (let z = 0; z < depth; z++) {
+      let line = to + deep * <usize>z;
+      for (let y = 0; y < height; y++) {
+        let at = line;
+        const end = from + count;
+        for (const last = from + vectors; from < last; from += 16) {
+          storeApart(at, v128.load(from));
+          at += 32;
+        }
+        for (; from < end; from += 4) {
           store<f32>(at, load<f32>(from));
           at += step;
         }
+        line += down;
       }
     }
     to += bytes;
@@ -244,35 +267,55 @@ function isNine(pc: usize): bool {
   return other === 0 && planeSize(pc, 1) >= LINES * word(pc, ConvField.Dilation + 1);
 }
 
-/** Writes where the vectors of a phase start, behind their number, and returns where they end. */
+/** What a phase is, in front of where its vectors start. */
+const PHASE_VECTORS: usize = 0;
+const PHASE_DEPTH: usize = 4;
+const PHASE_HEIGHT: usize = 8;
+const PHASE_WIDTH: usize = 12;
+/** Where its first position is in a plane, in bytes. */
+const PHASE_START: usize = 16;
+const PHASE_BYTES: usize = 32;
+
+/** Writes what a phase is, and where its vectors start, and returns where they end. */
 function fillPhase(pc: usize, phase: i32, to: usize): usize {
   const depth = phaseSize(pc, 0, phase);
   const height = phaseSize(pc, 1, phase);
   const width = phaseSize(pc, 2, phase);
-  const steps0 = positionStep(pc, 0);
-  const count = fillVectors(depth, height, width, steps0, positionStep(pc, 1), positionStep(pc, 2), to + 16);
-  store<i32>(to, count);
-  return to + 16 + ((<usize>count) << 3);
+  const line = phaseStart(pc, 0, phase) * planeSize(pc, 1) + phaseStart(pc, 1, phase);
+  const vectors = to + PHASE_BYTES;
+  const step0 = positionStep(pc, 0);
+  const count = fillVectors(depth, height, width, step0, positionStep(pc, 1), positionStep(pc, 2), vectors);
+  store<i32>(to, count, PHASE_VECTORS);
+  store<i32>(to, depth, PHASE_DEPTH);
+  store<i32>(to, height, PHASE_HEIGHT);
+  store<i32>(to, width, PHASE_WIDTH);
+  store<i32>(to, (line * planeSize(pc, 2) + phaseStart(pc, 2, phase)) << 2, PHASE_START);
+  return vectors + ((<usize>count) << 3);
 }
 
-/** `rows` channels of one phase of one plane, one after the other, with the vectors of `fillPhase`; returns where those end. */
+/** Where what `fillPhase` wrote of a phase ends. */
+// @ts-ignore: decorator
+@inline
+function nextPhase(phase: usize): usize {
+  return phase + PHASE_BYTES + ((<usize>load<u32>(phase, PHASE_VECTORS)) << 3);
+}
+
+/** `rows` channels of one phase of one plane, one after the other. */
 function sumLines(
-  pc: usize,
-  phase: i32,
+  apart: bool,
+  phase: usize,
   rows: i32,
   steps: i32,
   matrix: usize,
   bias: usize,
   stepOffsets: usize,
-  vectors: usize,
   source: usize,
   to: usize,
-): usize {
-  const count = load<i32>(vectors);
-  const plane = (<usize>(phaseSize(pc, 0, phase) * phaseSize(pc, 1, phase) * phaseSize(pc, 2, phase))) << 2;
-  const apart = positionStep(pc, 2) === 8;
-  sumNeighbours(apart, rows, steps, matrix, bias, stepOffsets, count, vectors + 16, source, to, plane);
-  return vectors + 16 + ((<usize>count) << 3);
+): void {
+  const count = load<i32>(phase, PHASE_VECTORS);
+  const positions = load<u32>(phase, PHASE_DEPTH) * load<u32>(phase, PHASE_HEIGHT) * load<u32>(phase, PHASE_WIDTH);
+  const vectors = phase + PHASE_BYTES;
+  sumNeighbours(apart, rows, steps, matrix, bias, stepOffsets, count, vectors, source, to, (<usize>positions) << 2);
 }
 
 /** One channel of one plane by `sumNine`: lines as far apart as taps are, so that they share what they read. */
@@ -308,7 +351,8 @@ function imageOrOutput(pc: usize, scratch: usize, thread: i32, threads: i32): vo
   const end = shareStart(groups * batch * units, thread + 1, threads);
   if (unit === end) return;
 
-  const steps = address(pc, ConvField.Workspace) + <usize>word(pc, ConvField.WorkspaceBytes) * <usize>thread;
+  const frame = address(pc, ConvField.Workspace) + <usize>word(pc, ConvField.WorkspaceBytes) * <usize>thread;
+  const steps = frame + (ConvBlock.Frame << 2);
   const padded = steps + wholeVectors(depth);
   const isPadded = paddedPlane(pc) !== sourcePlane(pc);
   const phases = phaseCount(pc);
@@ -316,11 +360,13 @@ function imageOrOutput(pc: usize, scratch: usize, thread: i32, threads: i32): vo
   const packed = taps + wholeVectors(tapCount(pc) + phases);
   const rest = packed + (image ? wholeVectors(rows * depth) : 0);
   let packedGroup = -1;
+  fillFrame(pc, channels, frame);
   fillPhases(pc, channels, taps, steps);
   if (isPadded) clearPadded(pc, channels, padded);
   // Lines of neighbours are read where they lie, if gathering them would not pay.
   const direct = isDirect(pc, rows, depth);
   const isPlane = direct && rows === 1 && channels === 1 && isNine(pc);
+  const apart = positionStep(pc, 2) === 8;
   let staged = rest;
   if (direct && !isPlane) {
     for (let phase = 0; phase < phases; phase++) staged = fillPhase(pc, phase, staged);
@@ -340,7 +386,7 @@ function imageOrOutput(pc: usize, scratch: usize, thread: i32, threads: i32): vo
       packedGroup = group;
       matrix = packed;
     }
-    const source = sourceOf(pc, from, n * groups + group, channels, padded);
+    const source = sourceOf(frame, from, n * groups + group, channels, padded);
     const channel = group * rows + row;
     const start = (n * groups * rows + channel) * plane;
     let bias = address(pc, ConvField.Bias);
@@ -350,16 +396,16 @@ function imageOrOutput(pc: usize, scratch: usize, thread: i32, threads: i32): vo
       sumPlane(pc, matrix, bias, steps, source, target);
     } else {
       let offsets = steps;
-      let vectors = rest;
+      let described = rest;
       let meeting = taps;
       for (let phase = 0; phase < phases; phase++) {
         const met = load<i32>(meeting);
         const deep = channels * met;
         const first = matrix + ((<usize>(row * deep)) << 2);
         if (direct) {
-          const out = phases === 1 ? target : staged;
-          vectors = sumLines(pc, phase, count, deep, first, bias, offsets, vectors, source, out);
-          if (phases > 1) scatterLines(pc, phase, count, staged, target);
+          sumLines(apart, described, count, deep, first, bias, offsets, source, phases === 1 ? target : staged);
+          if (phases > 1) scatterLines(pc, described, count, staged, target);
+          described = nextPhase(described);
         } else {
           sumPhase(pc, phase, count, deep, first, bias, offsets, source, target, rest);
         }

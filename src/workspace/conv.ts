@@ -17,6 +17,8 @@ export const enum ConvBlock {
   Seed = 24,
   /** Floats between gathered rows. */
   Gap = 16,
+  /** Words that say where planes are copied to, with zeros around them. */
+  Frame = 8,
   /** Up to this many channels of the computed tensor in a group share what is gathered: reading it twice costs less. */
   DirectRows = 3,
   /** Up to this many steps of a sum make loading and storing a tile of it cost more. */
@@ -66,10 +68,10 @@ function wholeLines(floats: number): number {
   return Math.ceil(floats / 16) * 64;
 }
 
-/** Floats that every Convolution needs: offsets of steps and positions, seeds, a tile, and the padded source. */
+/** Floats that every Convolution needs: a frame, offsets of steps and positions, seeds, a tile, and the padded source. */
 function commonFloats(channels: number, taps: number, positions: number, padded: number): number {
   const offsets = wholeVectors(channels * taps) + wholeVectors(Math.min(positions, ConvBlock.Positions));
-  return offsets + ConvBlock.Rows * 2 * ConvBlock.Seed + wholeVectors(channels * padded);
+  return ConvBlock.Frame + offsets + ConvBlock.Rows * 2 * ConvBlock.Seed + wholeVectors(channels * padded);
 }
 
 /**
@@ -98,7 +100,7 @@ export function convWorkspaceBytes(
   const weights = wholeVectors(taps + phases) + (computesImage ? wholeVectors(rows * depth) : 0);
   const staged = phases > 1 ? rows * columns : 0;
   const panels = Math.min(depth, ConvBlock.Depth) * columns;
-  // Two offsets for each vector of a phase, which are at most as many as its positions; their number; and a phase's results.
+  // Two offsets for each vector of a phase, which are at most as many as its positions; what the phase is; its results.
   const vectors = wholeVectors(positions) + 16 * phases;
   const direct = readsWhereItLies(rows, depth) ? vectors + (phases > 1 ? rows * phasePositions : 0) : 0;
   const blocks = Math.max(panels + staged, wholeVectors(direct));
