@@ -6,6 +6,7 @@
  * that only another chain waits for is computed within that one and never reaches memory; and of the values that a
  * chain leaves for later, those that memory has no room for are computed when they are needed.
  */
+import { type Columns, columnsOf } from "./columns.js";
 import type { Host, Model, Value, Work } from "./model.js";
 import { type Action, type Choices, type DeadEnd, type Given, gapOf, isBetter, isRoute, type Route } from "./route.js";
 
@@ -25,6 +26,16 @@ const MANY_JOINED = 64;
 /** How often a schedule is walked again with what was given up known from the start. */
 export const AGAIN = 2;
 
+const NONE: readonly number[] = [];
+
+/** The values that are given up in any case, in a column. */
+function dropsOf({ dropAfter }: Choices, count: number): Int32Array | null {
+  if (dropAfter === undefined || dropAfter.size === 0) return null;
+  const drops = new Int32Array(count).fill(-1);
+  for (const [v, unit] of dropAfter) drops[v] = unit;
+  return drops;
+}
+
 /** What is needed to run a host: values in memory, and chains computed within it, inputs first. */
 interface Need {
   readonly reads: readonly number[];
@@ -38,7 +49,10 @@ interface Again extends Need {
 
 class Walk {
   private readonly values: readonly Value[];
+  private readonly columns: Columns;
   private readonly given: Given;
+  /** For each value, the unit after which it is given up in any case; -1 for none, and null for none at all. */
+  private readonly drops: Int32Array | null;
   private readonly resident: Uint8Array;
   /** How many of the actions under way read each value. */
   private readonly locked: Int32Array;
@@ -56,6 +70,9 @@ class Walk {
   /** How many values go after each look at all of them, and those that go next, the last first. */
   private readonly batch: number;
   private following: number[] = [];
+  /** The values that have not been computed so far all come at this one or behind. */
+  private end = 0;
+  private readonly stack: number[] = [];
   private readonly actions: Action[] = [];
   private live: number;
   private peak = 0;
@@ -69,6 +86,8 @@ class Walk {
   ) {
     const count = model.values.length;
     this.values = model.values;
+    this.columns = columnsOf(model);
+    this.drops = dropsOf(choices, count);
     this.given = new Int32Array(count).fill(-1);
     this.resident = new Uint8Array(count);
     this.locked = new Int32Array(count);
@@ -102,36 +121,43 @@ class Walk {
   // ── What is in memory ─────────────────────────────────────────────────────────────────────────────────────────────
 
   private isWanted(v: number): boolean {
-    return (this.nextUse[v] as number) < this.value(v).uses.length || (this.claimed[v] as number) > 0;
+    return this.isRead(v) || (this.claimed[v] as number) > 0;
+  }
+
+  /** Whether a unit will read `v`. */
+  private isRead(v: number): boolean {
+    const { usesFrom } = this.columns;
+    return (usesFrom[v] as number) + (this.nextUse[v] as number) < (usesFrom[v + 1] as number);
   }
 
   /** Whether `v` is there, is given up soon in any case, and is wanted again after that. */
   private returns(v: number): boolean {
     if (this.resident[v] === 0) return false;
-    const { expected, dropAfter } = this.choices;
+    const { expected } = this.choices;
     if (expected !== undefined && (this.nextUse[v] as number) <= (expected[v] as number)) return true;
-    const drop = dropAfter?.get(v);
-    if (drop === undefined || this.time > drop) return false;
+    const drop = this.drops === null ? -1 : (this.drops[v] as number);
+    if (this.time > drop) return false;
     return (this.claimed[v] as number) > 0 || (this.value(v).uses.at(-1) ?? -1) > drop;
   }
 
   /** Brings into line with a change to `v` what it claims, and what nothing waits for any more. */
   private refresh(changed: number): void {
-    const stack = [changed];
+    const { stack, resident, locked, claimed } = this;
+    const { inputs, inputsFrom, kept, bytes } = this.columns;
+    stack.push(changed);
     for (let v = stack.pop(); v !== undefined; v = stack.pop()) {
-      const { inputs, kept, bytes } = this.value(v);
       const wanted = this.isWanted(v);
-      const idle = this.resident[v] === 1 && !wanted && this.locked[v] === 0 && !kept;
-      if (idle) {
-        this.resident[v] = 0;
-        this.live -= bytes;
+      if (resident[v] === 1 && !wanted && locked[v] === 0 && kept[v] === 0) {
+        resident[v] = 0;
+        this.live -= bytes[v] as number;
       }
       // What is sure to go claims its inputs while it is there, or they would be gone when it is computed again.
-      const claims = this.returns(v) || (this.resident[v] === 0 && this.ran[v] === 1 && wanted) ? 1 : 0;
+      const claims = this.returns(v) || (resident[v] === 0 && this.ran[v] === 1 && wanted) ? 1 : 0;
       if (claims === this.claims[v]) continue;
       this.claims[v] = claims;
-      for (const x of inputs) {
-        (this.claimed[x] as number) += claims === 1 ? 1 : -1;
+      for (let i = inputsFrom[v] as number; i < (inputsFrom[v + 1] as number); i++) {
+        const x = inputs[i] as number;
+        (claimed[x] as number) += claims === 1 ? 1 : -1;
         stack.push(x);
       }
     }
@@ -165,10 +191,11 @@ class Walk {
 
   /** Moves past the uses up to and including the current unit. */
   private advance(v: number): void {
-    const { uses } = this.value(v);
-    let next = this.nextUse[v] as number;
-    while (next < uses.length && (uses[next] as number) <= this.time) next++;
-    this.nextUse[v] = next;
+    const { uses, usesFrom } = this.columns;
+    const from = usesFrom[v] as number;
+    let next = from + (this.nextUse[v] as number);
+    while (next < (usesFrom[v + 1] as number) && (uses[next] as number) <= this.time) next++;
+    this.nextUse[v] = next - from;
     this.refresh(v);
   }
 
@@ -183,18 +210,21 @@ class Walk {
     if (failed !== null) return failed;
     for (const v of inputs) this.advance(v);
     // An output may be written over an input that dies here.
-    const takenOver = new Set<number>();
+    const takenOver: number[] = [];
     const placed: number[] = [];
+    let bytes = work.workspace;
     for (const v of outputs) {
-      const over = this.value(v).reuses.find((x) => reads.includes(x) && !this.isWanted(x) && !takenOver.has(x));
-      if (over === undefined) placed.push(v);
-      else takenOver.add(over);
+      const over = this.dying(v, reads, takenOver);
+      if (over === -1) {
+        placed.push(v);
+        bytes += this.value(v).bytes;
+      } else takenOver.push(over);
     }
-    const bytes = placed.reduce((sum, v) => sum + this.value(v).bytes, work.workspace);
     const deferred = this.makeRoom(bytes, this.deferrable(work, placed, joined));
-    if (!Array.isArray(deferred)) return deferred;
+    if ("given" in deferred) return deferred;
     for (const v of outputs) {
       this.ran[v] = 1;
+      this.end = Math.max(this.end, v + 1);
       if (deferred.includes(v)) this.refresh(v);
       else this.hold(v);
     }
@@ -202,21 +232,33 @@ class Walk {
     this.charge(joined);
     this.actions.push({ unit, joined, deferred });
     this.unlock(reads);
+    if (this.drops === null) return null;
     for (const v of [...inputs, ...outputs]) {
-      if (this.choices.dropAfter?.get(v) === unit && this.resident[v] === 1) this.giveUp(v);
+      if (this.drops[v] === unit && this.resident[v] === 1) this.giveUp(v);
     }
     return null;
   }
 
+  /** A value among `reads` that nothing wants any more, for an output to be written over it; -1 if there is none. */
+  private dying(output: number, reads: readonly number[], taken: readonly number[]): number {
+    for (const x of this.value(output).reuses) {
+      if (reads.includes(x) && !this.isWanted(x) && !taken.includes(x)) return x;
+    }
+    return -1;
+  }
+
   /** Of a unit's outputs, all but one at most, those that can be left for later. */
-  private deferrable(work: Work, outputs: readonly number[], joined: readonly number[]): number[] {
+  private deferrable(work: Work, outputs: readonly number[], joined: readonly number[]): readonly number[] {
     const chains = outputs.filter((v) => this.value(v).elementwise && !this.value(v).kept);
+    if (chains.length === 0) return NONE;
     const some = chains.length === work.outputs.length ? chains.slice(1) : chains;
     return some.length > 0 && this.model.fits([work], joined, some) ? some : [];
   }
 
   /** What hosts read, if `own` are computed with them. */
   private need(hosts: readonly Host[], own: readonly number[]): Need {
+    const [host, ...others] = hosts as [Host, ...Host[]];
+    if (others.length === 0 && !this.canJoin(host)) return { reads: host.inputs, joined: NONE };
     const fits = (joined: readonly number[]): boolean => this.model.fits(hosts, joined, []);
     // Mostly all the chains that could be within them fit, and need not be added one by one.
     const most = this.gather(hosts, own, (joined) => joined.length <= MANY_JOINED);
@@ -251,6 +293,12 @@ class Walk {
     return { reads: [...reads], joined: [...joined] };
   }
 
+  /** Whether a host lacks something that can be computed within it. */
+  private canJoin({ joins }: Host): boolean {
+    for (const x of joins) if (this.resident[x] === 0 && this.mayJoin(x)) return true;
+    return false;
+  }
+
   private mayJoin(v: number): boolean {
     return this.choices.joinOften === true || (this.value(v).uses.at(-1) as number) <= this.time;
   }
@@ -276,18 +324,22 @@ class Walk {
   /** Locks what computing a value again reads, together with others of its unit among `values`. */
   private prepare(v: number, values: readonly number[]): Again {
     const { unit, clone } = this.value(v);
+    const { outputs } = this.model.work[unit] as Work;
+    if (outputs.length === 1) return this.lockFor(outputs);
     // Without a limit nothing speaks against what else of the unit waits for the same product.
     const shares = (x: number): boolean =>
       this.limit === Number.POSITIVE_INFINITY &&
       this.isWanted(x) &&
       this.value(x).clone.some((node) => node.primitive.lowering.kind === "kernel" && clone.includes(node));
-    const { outputs } = this.model.work[unit] as Work;
     const members = new Set([v]);
     for (const x of outputs) {
       const waits = this.resident[x] === 0 && (values.includes(x) || shares(x));
       if (waits && this.areTogether([...members, x])) members.add(x);
     }
-    const group = outputs.filter((x) => members.has(x));
+    return this.lockFor(outputs.filter((x) => members.has(x)));
+  }
+
+  private lockFor(group: readonly number[]): Again {
     const { reads, joined } = this.need(
       group.map((x) => this.value(x)),
       group,
@@ -300,10 +352,10 @@ class Walk {
   private areTogether(group: readonly number[]): boolean {
     const { unit } = this.value(group[0] as number);
     const missing = (v: number): readonly number[] => this.value(v).inputs.filter((x) => this.resident[x] === 0);
-    const stack = group.flatMap(missing).filter((x) => !group.includes(x));
-    for (let v = stack.pop(); v !== undefined; v = stack.pop()) {
+    const seen = new Set(group.flatMap(missing).filter((x) => !group.includes(x)));
+    for (const v of seen) {
       if (group.includes(v)) return false;
-      if (this.value(v).unit === unit) stack.push(...missing(v));
+      if (this.value(v).unit === unit) for (const x of missing(v)) seen.add(x);
     }
     return true;
   }
@@ -324,8 +376,8 @@ class Walk {
       else takenOver.add(over);
       bytes += workspace;
     }
-    const room = this.makeRoom(bytes, []);
-    if (!Array.isArray(room)) return room;
+    const room = this.makeRoom(bytes, NONE);
+    if ("given" in room) return room;
     this.charge(joined);
     for (const v of group) this.cost += this.costOf(v, this.value(v).cost);
     for (const v of group) this.hold(v);
@@ -353,47 +405,51 @@ class Walk {
 
   /** Works out when each value, computed so far or by the unit that runs, is needed, and what it would cost to compute it again. */
   private look(outputs: readonly number[]): void {
-    const { values, needed, again, resident, nextUse, claims, ran } = this;
-    for (let v = 0; v < values.length; v++) {
+    const { needed, again, resident, nextUse, claims, ran } = this;
+    const { inputs, inputsFrom, uses, usesFrom, cost } = this.columns;
+    const end = Math.max(this.end, ...outputs.map((v) => v + 1));
+    for (let v = 0; v < end; v++) {
       if (ran[v] === 0 && !outputs.includes(v)) continue;
-      const { uses, cost, inputs } = values[v] as Value;
-      needed[v] = uses[nextUse[v] as number] ?? Number.POSITIVE_INFINITY;
-      let sum = cost;
-      for (const x of inputs) if (resident[x] === 0) sum += again[x] as number;
+      const next = (usesFrom[v] as number) + (nextUse[v] as number);
+      needed[v] = next < (usesFrom[v + 1] as number) ? (uses[next] as number) : Number.POSITIVE_INFINITY;
+      let sum = cost[v] as number;
+      const last = inputsFrom[v + 1] as number;
+      for (let i = inputsFrom[v] as number; i < last; i++) {
+        const x = inputs[i] as number;
+        if (resident[x] === 0) sum += again[x] as number;
+      }
       again[v] = sum;
     }
-    for (let v = values.length - 1; v >= 0; v--) {
+    for (let v = end - 1; v >= 0; v--) {
       if (claims[v] === 0) continue;
-      for (const x of (values[v] as Value).inputs) needed[x] = Math.min(needed[x] as number, needed[v] as number);
+      const time = needed[v] as number;
+      const last = inputsFrom[v + 1] as number;
+      for (let i = inputsFrom[v] as number; i < last; i++) {
+        const x = inputs[i] as number;
+        if (time < (needed[x] as number)) needed[x] = time;
+      }
     }
   }
 
   /** Of the values that could be given up or left for later, the one with the best score; -1 if there is none. */
   private victim(deferrable: readonly number[], deferred: readonly number[]): number {
-    const { values, choices, scores, following } = this;
+    const { again, scores, following } = this;
     for (let v = following.pop(); v !== undefined; v = following.pop()) if (this.canGo(v)) return v;
     this.look(deferrable);
-    let best = -1;
-    const consider = (v: number, cost: number): void => {
-      scores[v] = 0;
-      if (choices.pinned?.has(gapOf(v, this.nextUse[v] as number))) return;
-      const distance = Math.min((this.needed[v] as number) - this.time, values.length);
-      const score = choices.score(this.value(v).bytes, Math.max(1, cost), distance);
-      const first = choices.spare?.(v, this.time, this.needed[v] as number) === true ? FIRST : 1;
-      // What is needed at once stays.
-      const last = (this.needed[v] as number) > this.value(v).until ? LAST : 1;
-      scores[v] = score * first * last;
-      const most = best === -1 ? 0 : (scores[best] as number);
-      if (scores[v] > most || (scores[v] === most && v < best)) best = v;
-    };
+    let [best, most] = [-1, 0];
     const there: number[] = [];
-    for (let v = 0; v < values.length; v++) {
+    for (let v = 0; v < this.end; v++) {
       if (!this.canGo(v)) continue;
-      consider(v, this.again[v] as number);
-      if (this.batch > 1 && (scores[v] as number) > 0) there.push(v);
+      const score = this.scoreOf(v, again[v] as number);
+      if (score > most) [best, most] = [v, score];
+      if (this.batch === 1 || score <= 0) continue;
+      scores[v] = score;
+      there.push(v);
     }
     for (const v of deferrable) {
-      if (!deferred.includes(v)) consider(v, (this.again[v] as number) - this.value(v).ownCost);
+      if (deferred.includes(v)) continue;
+      const score = this.scoreOf(v, (again[v] as number) - this.value(v).ownCost);
+      if (score > most || (score === most && v < best)) [best, most] = [v, score];
     }
     if (this.batch > 1) {
       there.sort((a, b) => (scores[b] as number) - (scores[a] as number) || a - b);
@@ -402,8 +458,21 @@ class Walk {
     return best;
   }
 
+  /** What giving a value up is worth; nothing for one that is pinned. */
+  private scoreOf(v: number, cost: number): number {
+    const { choices, time } = this;
+    if (choices.pinned?.has(gapOf(v, this.nextUse[v] as number))) return 0;
+    const needed = this.needed[v] as number;
+    const distance = Math.min(needed - time, this.values.length);
+    const score = choices.score(this.columns.bytes[v] as number, Math.max(1, cost), distance);
+    const first = choices.spare?.(v, time, needed) === true ? FIRST : 1;
+    // What is needed at once stays.
+    const last = needed > (this.columns.until[v] as number) ? LAST : 1;
+    return score * first * last;
+  }
+
   private canGo(v: number): boolean {
-    return this.resident[v] === 1 && this.locked[v] === 0 && !this.value(v).kept;
+    return this.resident[v] === 1 && this.locked[v] === 0 && this.columns.kept[v] === 0;
   }
 
   /**
@@ -411,7 +480,11 @@ class Walk {
    * @param deferrable values among these bytes that may be left for later
    * @returns of these, the ones that are
    */
-  private makeRoom(bytes: number, deferrable: readonly number[]): number[] | DeadEnd {
+  private makeRoom(bytes: number, deferrable: readonly number[]): readonly number[] | DeadEnd {
+    if (this.live + bytes <= this.limit) {
+      this.peak = Math.max(this.peak, this.live + bytes);
+      return NONE;
+    }
     const deferred: number[] = [];
     let more = bytes;
     while (this.live + more > this.limit) {
