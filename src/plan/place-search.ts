@@ -12,7 +12,7 @@ import { placeExactly } from "./place-exact.js";
 export const CLIMBING_WORK = 2e8;
 /** Where extents are many, laying them all takes long, and so near to the bound no further order is tried. */
 const [MANY, NEAR] = [2000, 1.002];
-/** Where they are so many, a greedy order by size takes half a second, and one by start is tried first. */
+/** Where they are so many, a greedy order by size takes half a second, and those by start and by end are tried first. */
 const HUGE = 10000;
 /**
  * Where the fewest bytes are wanted: halvings of what is between the bound and the greedy orders', in each of which extents
@@ -98,6 +98,11 @@ function layByStart({ bytes, first, last }: Extents): Placement {
   return { offsets, total };
 }
 
+/** The same extents where time runs the other way. */
+function backwards({ bytes, first, last }: Extents): Extents {
+  return { bytes, first: last.map((at) => -at), last: first.map((at) => -at) };
+}
+
 /** Adds a gap, and joins it to those that it touches. */
 function addGap(gaps: Gap[], from: number, to: number): void {
   const at = gaps.findIndex((gap) => gap.from >= to);
@@ -148,11 +153,15 @@ export function search(extents: Extents, bound: number, wanted?: number, work = 
   const layer = new Layer(extents);
   const isFewest = enough === bound;
   const content = isFewest && bytes.length > MANY ? bound * NEAR : Math.max(bound, enough);
-  if (bytes.length > HUGE) {
-    const placement = layByStart(extents);
-    if (placement.total <= content) return placement;
-  }
   let best: Placement = { offsets: new Float64Array(0), total: Number.POSITIVE_INFINITY };
+  if (bytes.length > HUGE) {
+    for (const each of [extents, backwards(extents)]) {
+      const placement = layByStart(each);
+      if (placement.total < best.total) best = placement;
+      if (best.total <= content) return best;
+    }
+    if (wanted !== undefined) return best;
+  }
   const starts: { readonly order: Int32Array; readonly placement: Placement }[] = [];
   for (const order of greedyOrders(extents)) {
     const { offsets, total } = layer.lay(order);

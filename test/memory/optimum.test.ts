@@ -306,7 +306,7 @@ function programOf(results: readonly Tensor[], use: (program: Program) => void):
 
 /** The cost of what the planner finds for a budget; infinite where it finds nothing. */
 function found(model: Model, budget: number, place: (route: Route) => number): number {
-  const placing = (route: Route): Placed => ({ bytes: place(route), bound: route.peakBytes });
+  const placing = (route: Route): Placed => ({ bytes: place(route), bound: route.peakBytes, work: 0 });
   const fitted = fitBudget(model, budget, new Map(), placing) ?? placeLeast(leastOf(model, new Map()), placing);
   if (fitted === null || fitted.bytes > budget) return Number.POSITIVE_INFINITY;
   return fitted.route.cost;

@@ -7,6 +7,7 @@
  * All is bounded by counts and not by a clock, so a plan is the same on every machine.
  */
 
+import { type Effort, unbounded } from "./effort.js";
 import { cheapest } from "./exact.js";
 import type { Model } from "./model.js";
 import { sparesOf } from "./moments.js";
@@ -35,6 +36,8 @@ export interface Placed {
   readonly bytes: number;
   /** What no placement of it comes below. */
   readonly bound: number;
+  /** What finding that out took, as {@link Effort} counts it. */
+  readonly work: number;
 }
 
 /**
@@ -50,7 +53,9 @@ const LEAST_STEP = 1 / 128;
 /** Stretches over which the local search tries to keep a value after all. */
 const MAX_TRIES = 24;
 /** Units in all walks together, and in all programs that are lowered and placed for their cost; and the fewest of either. */
-const [WALKED_UNITS, PLACED_UNITS, FEWEST] = [150000, 16000, 4];
+const [WALKED_UNITS, PLACED_UNITS, FEWEST] = [150000, 16000, 12];
+/** Of the work that may be done, the share of walks; the rest is for placing what they find. */
+const WALKING = 0.6;
 /** How near the least limit is come to, as a share of it. */
 const PRECISION = 1 / 512;
 /** How near to it another way must come to be followed: placed, it may take less all the same. */
@@ -107,12 +112,22 @@ class Search {
   /** Walks that are left, and programs to be placed. */
   private walks: number;
   private places: number;
+  private readonly walking: Effort;
+  private readonly placing: Effort;
+  /**
+   * The least that any program took besides the bytes that its walk counted: mostly the words of what it computes again.
+   * Nothing is known at first.
+   */
+  private besides = Number.NEGATIVE_INFINITY;
 
   constructor(
     private readonly model: Model,
     private readonly budget: number,
     private readonly place: Place,
+    effort: Effort,
   ) {
+    this.walking = effort.share(WALKING);
+    this.placing = effort.share(1 - WALKING);
     this.walks = timesFor(model, WALKED_UNITS);
     this.places = timesFor(model, PLACED_UNITS);
   }
@@ -121,14 +136,18 @@ class Search {
   follow(ways: readonly Choices[], mostMoves = MAX_MOVES): void {
     const { budget } = this;
     const leads: Lead[] = [];
+    const tooLarge = new Set<string>();
     const add = (choices: Choices, limit: number, moves: number, isMore: boolean): void => {
-      if (this.walks === 0) return;
+      if (this.walks === 0 || this.walking.isSpent()) return;
       this.walks--;
-      const lead = { choices, limit, found: route(this.model, limit, choices), isLast: false, moves, isMore };
+      const found = route(this.model, limit, choices, this.walking);
+      const lead = { choices, limit, found, isLast: false, moves, isMore };
       // Where a program is known that fits, most routes are too dear to be worth more walks.
       leads.push(this.best === null ? this.last(lead) : lead);
     };
-    for (const choices of ways) add(choices, budget, 0, false);
+    // What is found mostly takes a little too much: some walks are left for limits that are lower.
+    const reserve = Math.min(MAX_MOVES, this.walks / 2);
+    for (const choices of ways) if (this.walks > reserve) add(choices, budget, 0, false);
     for (;;) {
       leads.sort((a, b) => costOf(a) - costOf(b));
       const lead = leads.shift();
@@ -140,11 +159,16 @@ class Search {
       }
       const { found } = lead;
       if (!isRoute(found)) continue;
-      const placed = this.placed(found);
+      const name = nameOf(found);
+      // What took too much leads nowhere new by another way to choose.
+      if (tooLarge.has(name)) continue;
+      const expected = found.peakBytes + this.besides;
+      const placed = expected > budget && !isMore ? { bytes: expected, bound: expected } : this.placed(found, name);
       if (placed === null) return;
       const { bytes, bound } = placed;
       const over = bytes - budget;
       if (over <= 0) this.best = { route: found, bytes, enough: budget, choices };
+      else tooLarge.add(name);
       const moves = lead.moves + 1;
       if (moves >= mostMoves) continue;
       if (over > 0 && !isMore) {
@@ -157,19 +181,22 @@ class Search {
 
   /** Puts the best of more walks in the place of a lead's route. */
   private last(lead: Lead): Lead {
-    if (this.walks < AGAIN) return { ...lead, isLast: true };
+    if (this.walks < AGAIN || this.walking.isSpent()) return { ...lead, isLast: true };
     this.walks -= AGAIN;
-    return { ...lead, found: again(this.model, lead.limit, lead.choices, lead.found, "cheapest"), isLast: true };
+    const { limit, choices, found } = lead;
+    return { ...lead, found: again(this.model, limit, choices, found, "cheapest", this.walking), isLast: true };
   }
 
   /** What a route's program takes; null where enough have been placed. */
-  private placed(found: Route): Placed | null {
-    const name = nameOf(found);
+  private placed(found: Route, name: string): Placed | null {
     const known = this.known.get(name);
     if (known !== undefined) return known;
-    if (this.places === 0) return null;
+    if (this.places === 0 || this.placing.isSpent()) return null;
     this.places--;
     const placed = this.place(found, this.budget);
+    this.placing.spend(placed.work);
+    const besides = placed.bound - found.peakBytes;
+    this.besides = this.known.size === 0 ? besides : Math.min(this.besides, besides);
     this.known.set(name, placed);
     return placed;
   }
@@ -191,6 +218,7 @@ export function fitBudget(
   budget: number,
   dropAfter: ReadonlyMap<number, number>,
   place: Place,
+  effort = unbounded(),
 ): Fitted | null {
   let bytes = 0;
   const accepts = (route: Route): boolean => {
@@ -199,7 +227,7 @@ export function fitBudget(
   };
   const optimum = cheapest(model, budget, dropAfter, accepts);
   if (optimum !== null) return { route: optimum, bytes, enough: budget };
-  const search = new Search(model, budget, place);
+  const search = new Search(model, budget, place, effort);
   const ways = portfolio(dropAfter);
   const chain = chainOf(model);
   const spares = SHARES.flatMap((share) => chain(share * (budget - model.argumentBytes)) ?? []);
@@ -231,7 +259,7 @@ function costliest({ values }: Model, { actions }: Route): number[] {
 }
 
 /** The routes with which the ways to choose get by with least. No budget enters into it: what they take is enough. */
-export function leastOf(model: Model, dropAfter: ReadonlyMap<number, number>): Least {
+export function leastOf(model: Model, dropAfter: ReadonlyMap<number, number>, effort = unbounded()): Least {
   let unit = 0;
   let lowest = Number.POSITIVE_INFINITY;
   const routes = new Map<string, Route>();
@@ -241,9 +269,12 @@ export function leastOf(model: Model, dropAfter: ReadonlyMap<number, number>): L
     let [low, limit, high] = [0, NEAR * lowest, Number.POSITIVE_INFINITY];
     let end = 0;
     for (; walks > 0 && (high - low > PRECISION * high || high === Number.POSITIVE_INFINITY); walks--) {
-      const first = route(model, limit, choices);
+      // All that is kept is a way: the first is walked whatever it takes.
+      const isFree = limit === Number.POSITIVE_INFINITY;
+      if (!isFree && effort.isSpent()) break;
+      const first = route(model, limit, choices, isFree ? unbounded() : effort);
       if (!isRoute(first)) walks -= AGAIN;
-      const found = again(model, limit, choices, first, "any");
+      const found = again(model, limit, choices, first, "any", effort);
       if (isRoute(found)) {
         routes.set(nameOf(found), found);
         high = found.peakBytes;
@@ -260,17 +291,18 @@ export function leastOf(model: Model, dropAfter: ReadonlyMap<number, number>): L
 }
 
 /** Of the routes that need least, the one whose program does: what keeps to the lowest limit need not be placed in the least. */
-export function placeLeast({ routes }: Least, place: Place): Fitted | null {
+export function placeLeast({ routes }: Least, place: Place, effort = unbounded()): Fitted | null {
   const tried: Fitted[] = [];
   let least = Number.POSITIVE_INFINITY;
   for (const each of routes) {
-    if (each.peakBytes >= least) break;
-    const { bytes } = place(each, 0);
+    if (each.peakBytes >= least || (tried.length > 0 && effort.isSpent())) break;
+    const { bytes, work } = place(each, 0);
+    effort.spend(work);
     tried.push({ route: each, bytes, enough: 0 });
     least = Math.min(least, bytes);
   }
   tried.sort((a, b) => a.bytes - b.bytes);
-  const well = tried.slice(0, LEAST_PLACED_WELL).map(({ route }) => {
+  const well = tried.slice(0, effort.isSpent() ? 0 : LEAST_PLACED_WELL).map(({ route }) => {
     return { route, bytes: place(route, route.peakBytes).bytes, enough: route.peakBytes };
   });
   return [...tried, ...well].sort((a, b) => a.bytes - b.bytes)[0] ?? null;

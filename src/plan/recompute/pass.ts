@@ -11,6 +11,7 @@ import type { Targets } from "../lower.js";
 import { liveBytes } from "../place.js";
 import type { LaidOut, LayOut, Scheduled } from "../plan.js";
 import { type Fitted, fitBudget, type Least, leastOf, type Placed, placeLeast } from "./budget.js";
+import { Effort } from "./effort.js";
 import { modelOf, type UnitModel, type Value } from "./model.js";
 import { sumEarly } from "./order.js";
 import { rebuild } from "./rebuild.js";
@@ -139,7 +140,14 @@ interface Misfit {
   readonly whole: number;
 }
 
-function keepTo(candidate: Candidate, targets: Targets, wanted: Wanted, budget: number, layOut: LayOut): Fit | Misfit {
+function keepTo(
+  candidate: Candidate,
+  targets: Targets,
+  wanted: Wanted,
+  budget: number,
+  layOut: LayOut,
+  effort: Effort,
+): Fit | Misfit {
   const { model, drops, laidOut } = candidate;
   // What is not a temporary of this program is not the search's to decide.
   const fixed = arenaOf({ ...laidOut, temporaryBytes: 0 }, wanted);
@@ -149,16 +157,16 @@ function keepTo(candidate: Candidate, targets: Targets, wanted: Wanted, budget: 
     const scheduled = along(candidate, targets, chosen);
     const other = layOut(scheduled.units, scheduled.targets, room(enough));
     const bound = arenaOf({ ...other, temporaryBytes: liveBytes(other.temporaries) }, wanted) - fixed;
-    return { bytes: arenaOf(other, wanted) - fixed, bound };
+    return { bytes: arenaOf(other, wanted) - fixed, bound, work: workOf(other) };
   };
   const fitOf = ({ route, enough }: Fitted): Fit => {
     return { scheduled: { ...along(candidate, targets, route), enough: room(enough) }, cost: route.cost / model.cost };
   };
-  const fitted = fitBudget(model, budget - fixed, drops, place);
+  const fitted = fitBudget(model, budget - fixed, drops, place, effort.share(FITTING));
   if (fitted !== null) return fitOf(fitted);
   let known: Least | null = null;
   const leastRoutes = (): Least => {
-    known ??= leastOf(model, drops);
+    known ??= leastOf(model, drops, effort.share(LEAST));
     return known;
   };
   return {
@@ -168,11 +176,25 @@ function keepTo(candidate: Candidate, targets: Targets, wanted: Wanted, budget: 
       return { peakBytes: peakBytes + fixed, unit: (model.units[unit] as Unit).nodes };
     },
     placed: () => {
-      const least = placeLeast(leastRoutes(), place);
+      const least = placeLeast(leastRoutes(), place, effort.share(LEAST));
       return least && { ...fitOf(least), bytes: least.bytes + fixed };
     },
     whole: drops.size === 0 ? arenaOf(laidOut, wanted) : Number.POSITIVE_INFINITY,
   };
+}
+
+/** What may be spent on a search: some tenths of a second, and about a second more for every 3,000 nodes. */
+const [LEAST_EFFORT, EFFORT_A_NODE] = [2e7, 3e4];
+/** Of what may be spent on an order, the shares for finding what fits, and for finding and for placing what needs least. */
+const [FITTING, LEAST] = [0.5, 0.25];
+/** The share of each other order, once the first one has been searched. */
+const OTHER = 0.5;
+/** What lowering and placing take, by step and by temporary. */
+const [WORK_A_STEP, WORK_A_TEMPORARY] = [1000, 1000];
+
+/** The work of making a program of a route, as {@link Effort} counts it. */
+function workOf({ lowered, temporaries }: LaidOut): number {
+  return WORK_A_STEP * lowered.steps.length + WORK_A_TEMPORARY * temporaries.length;
 }
 
 /** Where so large a share of a program is computed again, other units are tried. */
@@ -209,7 +231,9 @@ export function recompute(units: readonly Unit[], targets: Targets, wanted: Want
   const early = sumEarly(units, new Set([...targets.results, ...states]), most);
   let order = early ?? units;
   const first = early === null ? plain : candidateOf(early, targets, wanted, layOut);
-  let best = keepTo(first, targets, wanted, budget, layOut);
+  const nodes = units.reduce((sum, unit) => sum + unit.nodes.length, 0);
+  const effort = new Effort(LEAST_EFFORT + EFFORT_A_NODE * nodes);
+  let best = keepTo(first, targets, wanted, budget, layOut, effort);
   const tried = [best];
   if (best.scheduled === null || best.cost > MUCH) {
     const splits = [
@@ -220,7 +244,8 @@ export function recompute(units: readonly Unit[], targets: Targets, wanted: Want
     for (const split of splits) {
       const other = split(order);
       if (other === null) continue;
-      const fit = keepTo(candidateOf(other, targets, wanted, layOut), targets, wanted, budget, layOut);
+      const candidate = candidateOf(other, targets, wanted, layOut);
+      const fit = keepTo(candidate, targets, wanted, budget, layOut, effort.share(OTHER));
       tried.push(fit);
       if (!isBetter(fit, best)) continue;
       best = fit;

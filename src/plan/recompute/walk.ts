@@ -7,6 +7,7 @@
  * chain leaves for later, those that memory has no room for are computed when they are needed.
  */
 import { type Columns, columnsOf } from "./columns.js";
+import { type Effort, unbounded } from "./effort.js";
 import type { Host, Model, Value, Work } from "./model.js";
 import { type Action, type Choices, type DeadEnd, type Given, gapOf, isBetter, isRoute, type Route } from "./route.js";
 
@@ -21,8 +22,16 @@ const FIRST = 1e100;
 /** For what would be computed again from a state that has been overwritten by then: it goes when nothing else is left. */
 const LAST = 1 / FIRST;
 
-/** So many chains are not computed within another. */
+/**
+ * What a walk's parts take, as {@link Effort} counts it: an action, looking at a value, one at what a host reads, and
+ * trying whether chains fit one instruction, for each of them.
+ */
+const [ACTION_WORK, LOOK_WORK, READ_WORK, FIT_WORK] = [60, 1, 5, 20];
+
+/** So many chains that could be computed within another are looked for at first. */
 const MANY_JOINED = 64;
+/** Where not all of them fit one instruction, so many are tried one by one. */
+const MAX_TRIES = 8;
 /** How often a schedule is walked again with what was given up known from the start. */
 export const AGAIN = 2;
 
@@ -78,12 +87,17 @@ class Walk {
   private peak = 0;
   private cost = 0;
   private time = 0;
+  /** Work done so far, and the most that may be. */
+  private spent = 0;
+  private readonly most: number;
 
   constructor(
     private readonly model: Model,
     private readonly limit: number,
     private readonly choices: Choices,
+    private readonly effort: Effort,
   ) {
+    this.most = effort.forOne();
     const count = model.values.length;
     this.values = model.values;
     this.columns = columnsOf(model);
@@ -104,14 +118,19 @@ class Walk {
   }
 
   run(): Route | DeadEnd {
-    const { model } = this;
-    for (let unit = 0; unit < model.work.length; unit++) {
-      this.time = unit;
-      const failed = this.execute(unit);
-      if (failed !== null) return failed;
-      if (this.cost > MOST_COST * model.cost) return { unit, bytes: this.live, given: this.given };
+    const { actions, given, model } = this;
+    let failed: DeadEnd | null = null;
+    for (; this.time < model.work.length && failed === null; this.time++) {
+      failed = this.execute(this.time) ?? this.tooMuch();
     }
-    return { actions: this.actions, cost: this.cost, peakBytes: this.peak, given: this.given };
+    this.effort.spend(this.spent);
+    return failed ?? { actions, cost: this.cost, peakBytes: this.peak, given };
+  }
+
+  /** The end of a walk that computes too much again, or takes too long; null for others. */
+  private tooMuch(): DeadEnd | null {
+    if (this.cost <= MOST_COST * this.model.cost && this.spent <= this.most) return null;
+    return { unit: this.time, bytes: this.live, given: this.given };
   }
 
   private value(v: number): Value {
@@ -204,6 +223,7 @@ class Walk {
   private execute(unit: number): DeadEnd | null {
     const work = this.model.work[unit] as Work;
     const { inputs, outputs } = work;
+    this.spent += ACTION_WORK;
     const { reads, joined } = this.need([work], []);
     this.lock(reads);
     const failed = this.fetch(reads);
@@ -259,15 +279,42 @@ class Walk {
   private need(hosts: readonly Host[], own: readonly number[]): Need {
     const [host, ...others] = hosts as [Host, ...Host[]];
     if (others.length === 0 && !this.canJoin(host)) return { reads: host.inputs, joined: NONE };
-    const fits = (joined: readonly number[]): boolean => this.model.fits(hosts, joined, []);
-    // Mostly all the chains that could be within them fit, and need not be added one by one.
-    const most = this.gather(hosts, own, (joined) => joined.length <= MANY_JOINED);
-    if (most.joined.length === 0 || (most.joined.length < MANY_JOINED && fits(most.joined))) return most;
-    return this.gather(hosts, own, fits);
+    const fits = (joined: readonly number[]): boolean => {
+      this.spent += FIT_WORK * joined.length;
+      return this.model.fits(hosts, joined, NONE);
+    };
+    let most = MANY_JOINED;
+    let all = this.gather(hosts, own, most);
+    if (all.joined.length === 0) return all;
+    let some: Need | null = null;
+    for (; fits(all.joined); all = this.gather(hosts, own, most)) {
+      if (all.joined.length < most) return all;
+      some = all;
+      most *= 2;
+    }
+    // Some of them do.
+    some ??= this.gather(hosts, own, 0);
+    for (let high = all.joined.length; high - some.joined.length > 1; ) {
+      const middle = (some.joined.length + high) >> 1;
+      const found = this.gather(hosts, own, middle);
+      if (fits(found.joined)) some = found;
+      else high = middle;
+    }
+    // What comes behind the first that does not fit may.
+    let tries = MAX_TRIES;
+    return this.gather(hosts, own, some.joined.length, (joined) => tries-- > 0 && fits(joined));
   }
 
-  /** What hosts read if the chains within them are to fit. What is within them may be as deep as the graph. */
-  private gather(hosts: readonly Host[], own: readonly number[], fits: (joined: readonly number[]) => boolean): Need {
+  /**
+   * What hosts read if so many chains are computed within them, and those behind them that fit as well. What is within them
+   * may be as deep as the graph.
+   */
+  private gather(
+    hosts: readonly Host[],
+    own: readonly number[],
+    count: number,
+    fits: (joined: readonly number[]) => boolean = () => false,
+  ): Need {
     const reads = new Set<number>();
     const joined = new Set<number>();
     for (const outermost of hosts) {
@@ -282,8 +329,9 @@ class Walk {
           const v = behind.shift();
           if (v !== undefined) joined.add(v);
         } else if (!own.includes(x) && !joined.has(x)) {
+          this.spent += READ_WORK;
           const joins = !reads.has(x) && this.resident[x] === 0 && host.joins.includes(x) && this.mayJoin(x);
-          if (joins && fits([...joined, x, ...behind])) {
+          if (joins && (joined.size + behind.length < count || fits([...joined, x, ...behind]))) {
             stack.push({ host: this.value(x), next: 0 });
             behind.unshift(x);
           } else reads.add(x);
@@ -316,7 +364,7 @@ class Walk {
       }
       if (top === undefined) return null;
       stack.pop();
-      const failed = this.compute(top);
+      const failed = this.compute(top) ?? this.tooMuch();
       if (failed !== null) return failed;
     }
   }
@@ -325,6 +373,7 @@ class Walk {
   private prepare(v: number, values: readonly number[]): Again {
     const { unit, clone } = this.value(v);
     const { outputs } = this.model.work[unit] as Work;
+    this.spent += ACTION_WORK;
     if (outputs.length === 1) return this.lockFor(outputs);
     // Without a limit nothing speaks against what else of the unit waits for the same product.
     const shares = (x: number): boolean =>
@@ -408,6 +457,7 @@ class Walk {
     const { needed, again, resident, nextUse, claims, ran } = this;
     const { inputs, inputsFrom, uses, usesFrom, cost } = this.columns;
     const end = Math.max(this.end, ...outputs.map((v) => v + 1));
+    this.spent += LOOK_WORK * end;
     for (let v = 0; v < end; v++) {
       if (ran[v] === 0 && !outputs.includes(v)) continue;
       const next = (usesFrom[v] as number) + (nextUse[v] as number);
@@ -504,9 +554,10 @@ class Walk {
 /**
  * Walks a schedule within a limit.
  * @param limit bytes that may be alive at once
+ * @param effort where too little is left, the walk ends before it is through
  */
-export function route(model: Model, limit: number, choices: Choices): Route | DeadEnd {
-  return new Walk(model, limit, choices).run();
+export function route(model: Model, limit: number, choices: Choices, effort = unbounded()): Route | DeadEnd {
+  return new Walk(model, limit, choices, effort).run();
 }
 
 /**
@@ -522,11 +573,12 @@ export function again(
   choices: Choices,
   first: Route | DeadEnd,
   wanted: "cheapest" | "any",
+  effort = unbounded(),
 ): Route | DeadEnd {
   let [best, last] = [first, first];
   for (let i = 0; i < AGAIN; i++) {
     if (isRoute(best) && (wanted === "any" || best.cost === 0)) break;
-    last = route(model, limit, { ...choices, expected: last.given });
+    last = route(model, limit, { ...choices, expected: last.given }, effort);
     if (isBetter(last, best)) best = last;
   }
   return best;
