@@ -1,14 +1,25 @@
 /**
  * A 3×3 convolution of one channel with stride 1, which depthwise layers are made of: four lines at a time with all nine
- * weights in registers, so that an element is read three times in the place of nine. Each result is the sum in the order of
- * `conv-direct.ts`, to the bit.
+ * weights in registers, so that an element is read three times in the place of nine; and the gradient of its weights, with
+ * nine sums in registers. Each result is the sum in the order of `conv-direct.ts`, to the bit.
  */
+import { ConvField } from "../src/isa";
+import { sumProducts } from "./conv-direct";
+import { planeSize } from "./conv-source";
 import { mulAdd } from "./simd";
+import { word } from "./word";
 
 /** Fewer lines than this are not for `sumNine`. */
-// @ts-ignore: decorator
-@inline
-export const LINES: i32 = 4;
+const LINES: i32 = 4;
+
+/** Whether a convolution of one channel is one of these. */
+export function isNine(pc: usize): bool {
+  let other = word(pc, ConvField.KernelSize) - 1;
+  other |= (word(pc, ConvField.KernelSize + 1) ^ 3) | (word(pc, ConvField.KernelSize + 2) ^ 3);
+  other |= (word(pc, ConvField.Stride + 1) - 1) | (word(pc, ConvField.Stride + 2) - 1);
+  other |= planeSize(pc, 0) - 1;
+  return other === 0 && planeSize(pc, 1) >= LINES * word(pc, ConvField.Dilation + 1);
+}
 
 /**
  * `count` (at least 4) lines of `width` (at least 4) results, `toLine` bytes apart:
@@ -120,4 +131,97 @@ export function sumNine(
       v128.store(q + toLine, d);
     }
   }
+}
+
+/**
+ * What `sumProducts` adds for one output and nine steps, where a row of taps further down is a line further down of the
+ * source and its taps are neighbours: with what a line of the source meets in three lines of y, it is read three times in
+ * the place of nine. There are at least 3 lines.
+ */
+export function sumNineProducts(
+  stepOffsets: usize,
+  lines: i32,
+  lineOffsets: usize,
+  width: i32,
+  source: usize,
+  y: usize,
+  sums: usize,
+): void {
+  const bytes = (<usize>width) << 2;
+  const second = stepOffsets + 12;
+  const third = stepOffsets + 24;
+  const inner = lines - 2;
+  const end = lineOffsets + ((<usize>inner) << 2);
+  const yEnd = y + bytes * <usize>inner;
+  sumProducts(false, 1, 3, stepOffsets, 2, lineOffsets, width, source, y, 0, sums, 0);
+  sumProducts(false, 1, 3, second, 1, lineOffsets, width, source, y, 0, sums + 48, 0);
+  sumInner(inner, load<u32>(lineOffsets, 4), width, source + <usize>load<u32>(third), y, sums);
+  sumProducts(false, 1, 3, second, 1, end + 4, width, source, yEnd + bytes, 0, sums + 48, 0);
+  sumProducts(false, 1, 3, third, 2, end, width, source, yEnd, 0, sums + 96, 0);
+}
+
+/** Of `lines` lines of the source, `line` bytes apart, that meet all rows of taps: the last of them in the line at `y`. */
+function sumInner(lines: i32, line: usize, width: i32, source: usize, y: usize, sums: usize): void {
+  const bytes = (<usize>width) << 2;
+  const whole = bytes & ~15;
+  const last = bytes - 16;
+  const rest = i32x4.ge_s(i32x4(0, 1, 2, 3), i32x4.splat(4 - (width & 3)));
+  let x0 = v128.load(sums);
+  let x1 = v128.load(sums, 16);
+  let x2 = v128.load(sums, 32);
+  let x3 = v128.load(sums, 48);
+  let x4 = v128.load(sums, 64);
+  let x5 = v128.load(sums, 80);
+  let x6 = v128.load(sums, 96);
+  let x7 = v128.load(sums, 112);
+  let x8 = v128.load(sums, 128);
+  for (; lines > 0; lines--) {
+    const y1 = y + bytes;
+    const y0 = y1 + bytes;
+    for (let j: usize = 0; j < whole; j += 16) {
+      const u = v128.load(y0 + j);
+      const v = v128.load(y1 + j);
+      const w = v128.load(y + j);
+      let s = v128.load(source + j);
+      x0 = mulAdd(u, s, x0);
+      x3 = mulAdd(v, s, x3);
+      x6 = mulAdd(w, s, x6);
+      s = v128.load(source + j, 4);
+      x1 = mulAdd(u, s, x1);
+      x4 = mulAdd(v, s, x4);
+      x7 = mulAdd(w, s, x7);
+      s = v128.load(source + j, 8);
+      x2 = mulAdd(u, s, x2);
+      x5 = mulAdd(v, s, x5);
+      x8 = mulAdd(w, s, x8);
+    }
+    if (whole < bytes) {
+      const u = v128.and(v128.load(y0 + last), rest);
+      const v = v128.and(v128.load(y1 + last), rest);
+      const w = v128.and(v128.load(y + last), rest);
+      let s = v128.and(v128.load(source + last), rest);
+      x0 = mulAdd(u, s, x0);
+      x3 = mulAdd(v, s, x3);
+      x6 = mulAdd(w, s, x6);
+      s = v128.and(v128.load(source + last, 4), rest);
+      x1 = mulAdd(u, s, x1);
+      x4 = mulAdd(v, s, x4);
+      x7 = mulAdd(w, s, x7);
+      s = v128.and(v128.load(source + last, 8), rest);
+      x2 = mulAdd(u, s, x2);
+      x5 = mulAdd(v, s, x5);
+      x8 = mulAdd(w, s, x8);
+    }
+    source += line;
+    y = y1;
+  }
+  v128.store(sums, x0);
+  v128.store(sums, x1, 16);
+  v128.store(sums, x2, 32);
+  v128.store(sums, x3, 48);
+  v128.store(sums, x4, 64);
+  v128.store(sums, x5, 80);
+  v128.store(sums, x6, 96);
+  v128.store(sums, x7, 112);
+  v128.store(sums, x8, 128);
 }

@@ -5,6 +5,7 @@
  */
 import { ConvBlock, readsWhereItLies } from "../src/workspace/conv";
 import { ConvField } from "../src/isa";
+import { isNine, sumNineProducts } from "./conv-depthwise";
 import { sumProducts } from "./conv-direct";
 import {
   clearPadded,
@@ -124,6 +125,10 @@ function sumDirectly(
   const lines = planeSize(pc, 0) * height;
   const plane = (<usize>(lines * width)) << 2;
   const rows = end - start;
+  const dilation = word(pc, ConvField.Dilation + 1) | word(pc, ConvField.Dilation + 2);
+  const one = outputs === 1 && channels === 1 && lines <= ConvBlock.Positions;
+  // All nine rows: none of them is another thread's.
+  const nine = one && rows === 9 && dilation === 1 && isNine(pc);
   clear(parts, (<usize>(rows * outputs)) << 4);
   for (let n = 0; n < word(pc, ConvField.Batch); n++) {
     const item = n * groups + group;
@@ -137,7 +142,8 @@ function sumDirectly(
       const from = steps + ((<usize>start) << 2);
       const y = gradient + ((<usize>(line * width)) << 2);
       const apart = positionStep(pc, 2) === 8;
-      sumProducts(apart, outputs, rows, from, count, offsets, width, source, y, plane, parts, (<usize>rows) << 4);
+      if (nine) sumNineProducts(from, count, offsets, width, source, y, parts);
+      else sumProducts(apart, outputs, rows, from, count, offsets, width, source, y, plane, parts, (<usize>rows) << 4);
     }
   }
 }

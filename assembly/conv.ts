@@ -13,7 +13,7 @@
  */
 import { ConvBlock, readsWhereItLies } from "../src/workspace/conv";
 import { ConvField, ConvMode, Flag } from "../src/isa";
-import { LINES, sumNine } from "./conv-depthwise";
+import { isNine, sumNine } from "./conv-depthwise";
 import { fillVectors, sumNeighbours } from "./conv-direct";
 import { fillSeeds } from "./conv-seeds";
 import {
@@ -256,15 +256,6 @@ function scatterLines(pc: usize, phase: usize, rows: i32, from: usize, to: usize
 function isDirect(pc: usize, rows: i32, depth: i32): bool {
   const last = phaseCount(pc) - 1;
   return readsWhereItLies(rows, depth) && positionStep(pc, 2) <= 8 && phaseSize(pc, 2, last) >= 4;
-}
-
-/** Whether `sumNine` can do it. */
-function isNine(pc: usize): bool {
-  let other = word(pc, ConvField.KernelSize) - 1;
-  other |= (word(pc, ConvField.KernelSize + 1) ^ 3) | (word(pc, ConvField.KernelSize + 2) ^ 3);
-  other |= (word(pc, ConvField.Stride + 1) - 1) | (word(pc, ConvField.Stride + 2) - 1);
-  other |= planeSize(pc, 0) - 1;
-  return other === 0 && planeSize(pc, 1) >= LINES * word(pc, ConvField.Dilation + 1);
 }
 
 /** What a phase is, in front of where its vectors start. */

@@ -334,6 +334,17 @@ describe.each(BUILDS)("convolution (%s)", (build) => {
     }
   });
 
+  test("takes the lines of a depthwise layer together, where there are enough", () => {
+    const special = [Number.NaN, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY, 0, -0, 1e-40];
+    for (const height of [3, 4, 5, 8]) {
+      for (const rest of [{ padding: [1, 1] }, { padding: [0, 0] }, { padding: [2, 0] }, { dilation: [1, 2] }]) {
+        const p = problem([height, 11], [3, 3], { groups: 2, channels: [1, 1], ...rest });
+        expectAllRight(build, p);
+        expectAllRight(build, p, { special });
+      }
+    }
+  });
+
   test("of an empty batch gives a weight of zeros", () => {
     const { computed } = solve(build, problem([4, 4], [3, 3], { batch: 0 }), ConvMode.Weight);
     expect(computed).toEqual(new Float32Array(computed.length));
