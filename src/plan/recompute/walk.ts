@@ -483,28 +483,30 @@ class Walk {
 
   /** Of the values that could be given up or left for later, the one with the best score; -1 if there is none. */
   private victim(deferrable: readonly number[], deferred: readonly number[]): number {
-    const { again, scores, following } = this;
+    const { again, batch, end, following, locked, resident, scores } = this;
+    const { kept } = this.columns;
     for (let v = following.pop(); v !== undefined; v = following.pop()) if (this.canGo(v)) return v;
     this.look(deferrable);
     let [best, most] = [-1, 0];
-    const there: number[] = [];
-    for (let v = 0; v < this.end; v++) {
-      if (!this.canGo(v)) continue;
+    // The best, by falling score.
+    const first: number[] = [];
+    for (let v = 0; v < end; v++) {
+      if (resident[v] === 0 || locked[v] !== 0 || kept[v] === 1) continue;
       const score = this.scoreOf(v, again[v] as number);
       if (score > most) [best, most] = [v, score];
-      if (this.batch === 1 || score <= 0) continue;
+      if (batch === 1 || score <= 0) continue;
+      if (first.length === batch && score <= (scores[first[batch - 1] as number] as number)) continue;
       scores[v] = score;
-      there.push(v);
+      let at = first.length === batch ? batch - 1 : first.length;
+      for (; at > 0 && score > (scores[first[at - 1] as number] as number); at--) first[at] = first[at - 1] as number;
+      first[at] = v;
     }
     for (const v of deferrable) {
       if (deferred.includes(v)) continue;
       const score = this.scoreOf(v, (again[v] as number) - this.value(v).ownCost);
       if (score > most || (score === most && v < best)) [best, most] = [v, score];
     }
-    if (this.batch > 1) {
-      there.sort((a, b) => (scores[b] as number) - (scores[a] as number) || a - b);
-      this.following = there.slice(0, this.batch).reverse();
-    }
+    if (batch > 1) this.following = first.reverse();
     return best;
   }
 
