@@ -43,6 +43,27 @@ type Settled = ReadonlyMap<number, boolean>;
 interface Branch extends Best {
   readonly settled: Settled;
   readonly open: number | null;
+  /** The choices that cost least, and that take the fewest bytes, whether they fit or not. */
+  readonly cheapest: Cut;
+  readonly smallest: Cut;
+}
+
+/** The best choice at a price, and the capacity of the cut. */
+interface Cut extends Keeping {
+  readonly least: number;
+}
+
+/** The edges of a value in the network of {@link Choice}. */
+interface Edges {
+  readonly value: number;
+  /** From the source: that it is needed. To the sink: what it takes where it must stay. */
+  readonly needed: number;
+  readonly stays: number;
+  /** To its being computed later: what keeping it takes. From there to the sink, what computing it does. */
+  readonly kept: number;
+  readonly computed: number;
+  /** From there to what it is computed from. */
+  readonly inputs: readonly number[];
 }
 
 /** More than anything costs. */
@@ -60,6 +81,9 @@ export class Choice {
   private readonly settled = new Map<number, boolean>();
   /** What is paid if a value is not kept, with those that would not be kept either. */
   private readonly weights: Float64Array;
+  /** The network of {@link cut}, and by value the edges whose capacities differ from cut to cut. */
+  private readonly network: Network;
+  private readonly edges: readonly Edges[];
 
   constructor(private readonly values: readonly Keepable[]) {
     const readers = values.map((): number[] => []);
@@ -71,6 +95,21 @@ export class Choice {
       if (needed || cost === Number.POSITIVE_INFINITY || reader === undefined || others.length > 0) return;
       if ((values[reader] as Keepable).bytes <= bytes) this.settled.set(v, false);
     });
+    const count = values.length;
+    const [source, sink] = [2 * count, 2 * count + 1];
+    this.network = new Network(2 * count + 2);
+    const { network } = this;
+    // What nothing needs is in no cut.
+    const wanted = new Set([...values.keys()].filter((v) => (values[v] as Keepable).needed));
+    for (const v of wanted) for (const x of (values[v] as Keepable).inputs) wanted.add(x);
+    this.edges = [...wanted].map((v) => ({
+      value: v,
+      needed: network.add(source, v),
+      stays: network.add(v, sink),
+      kept: network.add(v, count + v),
+      computed: network.add(count + v, sink),
+      inputs: (values[v] as Keepable).inputs.map((x) => network.add(count + v, x)),
+    }));
   }
 
   /** The least bytes of any choice. */
@@ -98,7 +137,7 @@ export class Choice {
         return { keeping, bound: Math.min(best.bound, cost) };
       }
       for (const keeps of [true, false]) {
-        const next = this.branch(new Map([...best.settled, [best.open, keeps]]), room);
+        const next = this.branch(new Map([...best.settled, [best.open, keeps]]), room, best);
         open.push({ ...next, bound: Math.max(next.bound, best.bound) });
       }
     }
@@ -109,13 +148,21 @@ export class Choice {
   }
 
   /** The best choices at prices that come nearer to the one at which they fit just so. */
-  private branch(settled: Settled, room: number): Branch {
-    let most = this.cut(settled, 1, LOWEST_PRICE);
+  private branch(settled: Settled, room: number, parent: Branch | null = null): Branch {
+    // A best choice stays the best if what is settled now only agrees with it.
+    const agrees = ({ kept }: Keeping): boolean =>
+      parent !== null && parent.open !== null && kept.has(parent.open) === settled.get(parent.open);
+    const cheapest = parent !== null && agrees(parent.cheapest) ? parent.cheapest : this.cut(settled, 1, LOWEST_PRICE);
+    let most = cheapest;
+    const smallest = parent !== null && agrees(parent.smallest) ? parent.smallest : this.cut(settled, 0, 1);
     if (most.bytes <= room) {
-      return { settled, keeping: most, bound: Math.max(0, most.least - LOWEST_PRICE * room), open: null };
+      const bound = Math.max(0, most.least - LOWEST_PRICE * room);
+      return { settled, keeping: most, bound, open: null, cheapest, smallest };
     }
-    let fewest = this.cut(settled, 0, 1);
-    if (fewest.bytes > room) return { settled, keeping: null, bound: Number.POSITIVE_INFINITY, open: null };
+    let fewest = smallest;
+    if (fewest.bytes > room) {
+      return { settled, keeping: null, bound: Number.POSITIVE_INFINITY, open: null, cheapest, smallest };
+    }
     let bound = 0;
     for (let i = 0; i < MAX_PRICES; i++) {
       const price = (fewest.cost - most.cost) / (most.bytes - fewest.bytes);
@@ -128,7 +175,7 @@ export class Choice {
     const weightOf = (v: number): number => this.weights[v] as number;
     const differing = [...most.kept, ...fewest.kept].filter((v) => most.kept.has(v) !== fewest.kept.has(v));
     const open = differing.filter((v) => !settled.has(v)).sort((a, b) => weightOf(b) - weightOf(a) || a - b);
-    return { settled, keeping: fewest, bound, open: open[0] ?? null };
+    return { settled, keeping: fewest, bound, open: open[0] ?? null, cheapest, smallest };
   }
 
   /**
@@ -136,33 +183,31 @@ export class Choice {
    * what is needed and not computed costs its bytes, what is computed costs that and needs its inputs.
    * @returns with the capacity of the cut, in which costs and prices are rounded down
    */
-  private cut(settled: Settled, costPrice: number, bytePrice: number): Keeping & { readonly least: number } {
-    const { values } = this;
-    const count = values.length;
-    const [source, sink] = [2 * count, 2 * count + 1];
-    const network = new Network(2 * count + 2);
+  private cut(settled: Settled, costPrice: number, bytePrice: number): Cut {
+    const { network } = this;
+    const count = this.values.length;
     const stays = (v: number): boolean => this.value(v).cost === Number.POSITIVE_INFINITY || settled.get(v) === true;
-    values.forEach(({ inputs, bytes, cost, needed }, v) => {
-      if (needed || settled.get(v) === true) network.add(source, v, NEVER);
+    for (const edges of this.edges) {
+      const v = edges.value;
+      const { bytes, cost, needed } = this.value(v);
       const price = Math.floor(bytePrice * bytes);
-      if (stays(v)) {
-        network.add(v, sink, price);
-        return;
-      }
-      network.add(v, count + v, settled.has(v) ? NEVER : price);
-      network.add(count + v, sink, Math.floor(costPrice * cost));
-      for (const x of inputs) network.add(count + v, x, NEVER);
-    });
-    const least = network.flow(source, sink);
+      const isComputed = !stays(v);
+      network.set(edges.needed, needed || settled.get(v) === true ? NEVER : 0);
+      network.set(edges.stays, isComputed ? 0 : price);
+      network.set(edges.kept, !isComputed ? 0 : settled.has(v) ? NEVER : price);
+      network.set(edges.computed, isComputed ? Math.floor(costPrice * cost) : 0);
+      for (const edge of edges.inputs) network.set(edge, isComputed ? NEVER : 0);
+    }
+    const least = network.flow(2 * count, 2 * count + 1);
     const kept = new Set<number>();
     let [bytes, cost] = [0, 0];
-    values.forEach((value, v) => {
-      if (!network.isReached(v)) return;
+    for (const { value: v } of this.edges) {
+      if (!network.isReached(v)) continue;
       if (stays(v) || !network.isReached(count + v)) {
         kept.add(v);
-        bytes += value.bytes;
-      } else cost += value.cost;
-    });
+        bytes += this.value(v).bytes;
+      } else cost += this.value(v).cost;
+    }
     return { kept, bytes, cost, least };
   }
 }

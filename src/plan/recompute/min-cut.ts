@@ -7,6 +7,9 @@
 export class Network {
   private readonly first: Int32Array;
   private readonly level: Int32Array;
+  private readonly queue: Int32Array;
+  /** The edge at which each node goes on while ways are blocked. */
+  private readonly at: Int32Array;
   // Edges in pairs, one and its reverse: the next one from the same node, where it leads, and what can still flow.
   private readonly next: number[] = [];
   private readonly to: number[] = [];
@@ -15,18 +18,28 @@ export class Network {
   constructor(nodes: number) {
     this.first = new Int32Array(nodes).fill(-1);
     this.level = new Int32Array(nodes);
+    this.queue = new Int32Array(nodes);
+    this.at = new Int32Array(nodes);
   }
 
-  add(from: number, to: number, capacity: number): void {
-    this.half(from, to, capacity);
-    this.half(to, from, 0);
+  /** Adds an edge without any capacity; returns its number. */
+  add(from: number, to: number): number {
+    const edge = this.half(from, to);
+    this.half(to, from);
+    return edge;
   }
 
-  private half(from: number, to: number, capacity: number): void {
+  private half(from: number, to: number): number {
     this.next.push(this.first[from] as number);
     this.first[from] = this.to.length;
-    this.to.push(to);
-    this.left.push(capacity);
+    this.left.push(0);
+    return this.to.push(to) - 1;
+  }
+
+  /** Gives an edge a capacity, and takes back what flows through it: to be done with every edge before {@link flow}. */
+  set(edge: number, capacity: number): void {
+    this.left[edge] = capacity;
+    this.left[edge + 1] = 0;
   }
 
   /** Sends all that can flow, which is the capacity of the least cut. */
@@ -43,35 +56,42 @@ export class Network {
 
   /** Numbers the nodes by how far they are from the source; whether the sink is reached. */
   private layer(source: number, sink: number): boolean {
-    this.level.fill(-1);
-    this.level[source] = 0;
-    const queue = [source];
-    for (const node of queue) {
-      for (let edge = this.first[node] as number; edge !== -1; edge = this.next[edge] as number) {
+    const { first, left, level, next, queue } = this;
+    level.fill(-1);
+    level[source] = 0;
+    queue[0] = source;
+    for (let [done, length] = [0, 1]; done < length; done++) {
+      const node = queue[done] as number;
+      for (let edge = first[node] as number; edge !== -1; edge = next[edge] as number) {
         const to = this.to[edge] as number;
-        if (this.left[edge] === 0 || this.level[to] !== -1) continue;
-        this.level[to] = (this.level[node] as number) + 1;
-        queue.push(to);
+        if (left[edge] === 0 || level[to] !== -1) continue;
+        level[to] = (level[node] as number) + 1;
+        queue[length++] = to;
       }
     }
-    return this.level[sink] !== -1;
+    return level[sink] !== -1;
   }
 
   /** Sends flow from layer to layer until every way is blocked. */
   private block(source: number, sink: number): number {
-    const at = this.first.slice();
+    const { at, left } = this;
+    at.set(this.first);
     const path: number[] = [];
     let total = 0;
     let node = source;
     for (;;) {
       if (node === sink) {
-        const most = path.reduce((least, edge) => Math.min(least, this.left[edge] as number), Number.POSITIVE_INFINITY);
+        let most = Number.POSITIVE_INFINITY;
+        for (const edge of path) most = Math.min(most, left[edge] as number);
         total += most;
-        for (const edge of path) {
-          (this.left[edge] as number) -= most;
-          (this.left[edge ^ 1] as number) += most;
+        let full = path.length;
+        for (let i = path.length - 1; i >= 0; i--) {
+          const edge = path[i] as number;
+          (left[edge] as number) -= most;
+          (left[edge ^ 1] as number) += most;
+          if (left[edge] === 0) full = i;
         }
-        path.length = path.findIndex((edge) => this.left[edge] === 0);
+        path.length = full;
         node = path.length === 0 ? source : (this.to[path.at(-1) as number] as number);
         continue;
       }
