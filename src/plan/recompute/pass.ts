@@ -176,7 +176,7 @@ function keepTo(
       return { peakBytes: peakBytes + fixed, unit: (model.units[unit] as Unit).nodes };
     },
     placed: () => {
-      const least = placeLeast(leastRoutes(), place, effort.share(LEAST));
+      const least = placeLeast(leastRoutes(), place, effort.share(PLACING_LEAST));
       return least && { ...fitOf(least), bytes: least.bytes + fixed };
     },
     whole: drops.size === 0 ? arenaOf(laidOut, wanted) : Number.POSITIVE_INFINITY,
@@ -184,9 +184,9 @@ function keepTo(
 }
 
 /** What may be spent on a search: some tenths of a second, and about a second more for every 3,000 nodes. */
-const [LEAST_EFFORT, EFFORT_A_NODE] = [2e7, 3e4];
+const [LEAST_EFFORT, EFFORT_A_NODE] = [2e7, 2e4];
 /** Of what may be spent on an order, the shares for finding what fits, and for finding and for placing what needs least. */
-const [FITTING, LEAST] = [0.5, 0.25];
+const [FITTING, LEAST, PLACING_LEAST] = [0.5, 0.25, 0.5];
 /** The share of each other order, once the first one has been searched. */
 const OTHER = 0.5;
 /** What lowering and placing take, by step and by temporary. */
