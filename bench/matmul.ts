@@ -81,7 +81,7 @@ function candidate(kernels: Kernels, product: Product): Candidate {
   const [a, b, c] = [kernels.floats(batch * m * k), kernels.floats(batch * k * n), kernels.floats(batch * m * n)];
   const aStrides = form[0] === "N" ? [k, 1] : [1, m];
   const bStrides = form[1] === "N" ? [n, 1] : [1, k];
-  const workspace = kernels.allocate(gemmWorkspaceBytes(m, n, k));
+  const workspace = kernels.allocate(gemmWorkspaceBytes(m, n, k, bStrides[0] as number));
   const fields = [m, n, k, a, ...aStrides, b, ...bStrides, c, n, 0, workspace, 1, batch, m * k, k * n, m * n];
   return { name: product.name, work: flopsOf(product), run: kernels.program([instruction(Opcode.Gemm, fields)]) };
 }

@@ -106,7 +106,7 @@ const matmulPrimitive: Primitive<Tensor, MatmulAttrs> = {
         rows = m * last.size;
         dims = dims.slice(0, -1);
       }
-      const workspace = context.workspace(gemmWorkspaceBytes(rows, n, k));
+      const workspace = context.workspace(gemmWorkspaceBytes(rows, n, k, bRow));
       context.emit(
         Opcode.Gemm,
         epilogue.chain ? Flag.Epilogue : Flag.None,

@@ -234,7 +234,7 @@ function gemmLayouts(words: Words): Layouts {
       },
       [GemmField.C - 1]: { shape: [...sizes, m, n], strides: [...c, number(GemmField.CRow), 1] },
       [GemmField.Bias - 1]: { shape: [...sizes, m, n], strides: [...none, 0, 1] },
-      [GemmField.Workspace - 1]: linear(gemmWorkspaceBytes(m, n, k) / Layout.ElementBytes),
+      [GemmField.Workspace - 1]: linear(gemmWorkspaceBytes(m, n, k, number(GemmField.BRow)) / Layout.ElementBytes),
     },
     sizes: [sizeOf(sizes) * m, n, k, missing(words, GemmField.Bias)],
   };

@@ -23,22 +23,27 @@ export function gemmColumns(depth: number): number {
 }
 
 /**
- * Whether C = A·B is computed as Cᵀ = Bᵀ·Aᵀ if columns of B are adjacent elements: packing A and transposing C is then
- * less work than packing B, and all of A's panels fit in L2.
+ * Whether C = A·B is computed as Cᵀ = Bᵀ·Aᵀ: where columns of B are adjacent elements, packing A and transposing C is less
+ * work than packing B, and all of A's panels fit in L2.
+ * @param bRow elements from one row of B to the next
  */
-export function gemmTransposes(m: number, n: number, k: number): boolean {
-  return m > 3 && m * (k + n) < n * k && m * k <= GemmBlock.Columns * GemmBlock.Depth;
+export function gemmTransposes(m: number, n: number, k: number, bRow: number): boolean {
+  return bRow === 1 && m > 3 && m * (k + n) < n * k && m * k <= GemmBlock.Columns * GemmBlock.Depth;
 }
 
 /**
  * Bytes of workspace that one thread of an m × k by k × n Gemm needs; `threads` times as much is to be reserved for
  * the instruction. A multiple of 64, so that threads never write to the same cache line.
+ * @param bRow elements from one row of B to the next
  */
-export function gemmWorkspaceBytes(m: number, n: number, k: number): number {
-  const rows = Math.ceil(Math.min(m, GemmBlock.Rows) / 4) * 4;
-  const depth = Math.min(k, GemmBlock.Depth);
-  const columns = Math.ceil(Math.min(n, gemmColumns(depth)) / 4) * 4;
-  const floats = GemmBlock.Seed * rows + (depth + GemmBlock.Gap) * rows + depth * columns;
-  const transposed = gemmTransposes(m, n, k) ? Math.ceil(m / 4) * 4 * (GemmBlock.Rows + k) : 0;
-  return Math.ceil((4 * (GemmBlock.Seed + Math.max(floats, transposed))) / 64) * 64;
+export function gemmWorkspaceBytes(m: number, n: number, k: number, bRow: number): number {
+  let floats: number = GemmBlock.Seed;
+  if (gemmTransposes(m, n, k, bRow)) floats += Math.ceil(m / 4) * 4 * (GemmBlock.Rows + k);
+  else {
+    const rows = Math.ceil(Math.min(m, GemmBlock.Rows) / 4) * 4;
+    const depth = Math.ceil(k / Math.max(1, Math.ceil(k / GemmBlock.Depth)));
+    const columns = Math.ceil(Math.min(n, gemmColumns(depth)) / 4) * 4;
+    floats += GemmBlock.Seed * rows + (depth + GemmBlock.Gap) * rows + depth * columns;
+  }
+  return Math.ceil((4 * floats) / 64) * 64;
 }

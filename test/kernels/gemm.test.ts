@@ -134,7 +134,7 @@ function solve(build: Build, p: Problem): Outcome {
     }
   }
 
-  const workspaceFloats = (p.threads * gemmWorkspaceBytes(p.m, p.n, p.k)) / Float32Array.BYTES_PER_ELEMENT;
+  const workspaceFloats = (p.threads * gemmWorkspaceBytes(p.m, p.n, p.k, p.b.row)) / Float32Array.BYTES_PER_ELEMENT;
   const workspace = machine.floats(new Float32Array(workspaceFloats).fill(Number.NaN)).address;
   const fields = [p.m, p.n, p.k, a.address + 4 * a.below, p.a.row, p.a.column];
   fields.push(b.address + 4 * b.below, p.b.row, p.b.column, c.address + 4 * cExtent.below, p.cRow);
@@ -285,7 +285,7 @@ describe.each(BUILDS)("gemm (%s)", (build) => {
         Placed<Float32Array>,
       ];
       const z = machine.floatsAtEnd(randomNumbers(count, 7));
-      const workspace = machine.allocate(2 * gemmWorkspaceBytes(m, n, k));
+      const workspace = machine.allocate(2 * gemmWorkspaceBytes(m, n, k, n));
       const multiply = (to: number, flags: Flag) =>
         instruction(Opcode.Gemm, [m, n, k, a.address, k, 1, b.address, n, 1, to, n, 0, workspace, 0], flags);
       const sums = elementwise({
@@ -383,7 +383,7 @@ describe.each(BUILDS)("gemm (%s)", (build) => {
     for (const n of [1, 3, 16, 21]) expectRight(build, problem(13, n, 9, { special }));
     const machine = instantiate(build);
     const [a, b, c] = [machine.floats([0]), machine.floats([Number.POSITIVE_INFINITY]), machine.floats(1)];
-    const workspace = machine.allocate(gemmWorkspaceBytes(1, 1, 1));
+    const workspace = machine.allocate(gemmWorkspaceBytes(1, 1, 1, 1));
     machine.run([instruction(Opcode.Gemm, [1, 1, 1, a.address, 1, 1, b.address, 1, 1, c.address, 1, 0, workspace, 0])]);
     expect(c.view[0]).toBeNaN();
   });
