@@ -184,7 +184,7 @@ function keepTo(
 }
 
 /** What may be spent on a search: some tenths of a second, and about a second more for every 3,000 nodes. */
-const [LEAST_EFFORT, EFFORT_A_NODE] = [2e7, 2e4];
+const [LEAST_EFFORT, EFFORT_A_NODE] = [2e7, 3e4];
 /** Of what may be spent on an order, the shares for finding what fits, and for finding and for placing what needs least. */
 const [FITTING, LEAST, PLACING_LEAST] = [0.5, 0.25, 0.5];
 /** The share of each other order, once the first one has been searched. */
