@@ -5,7 +5,6 @@ import type { Model } from "./model.js";
 export interface Columns {
   readonly bytes: Float64Array;
   readonly cost: Float64Array;
-  readonly ownCost: Float64Array;
   readonly until: Float64Array;
   readonly kept: Uint8Array;
   readonly inputs: Int32Array;
@@ -30,7 +29,6 @@ export function columnsOf(model: Model): Columns {
     columns = {
       bytes: Float64Array.from(values, ({ bytes }) => bytes),
       cost: Float64Array.from(values, ({ cost }) => cost),
-      ownCost: Float64Array.from(values, ({ ownCost }) => ownCost),
       until: Float64Array.from(values, ({ until }) => until),
       kept: Uint8Array.from(values, ({ kept }) => (kept ? 1 : 0)),
       inputs: Int32Array.from(inputs.flat()),

@@ -6,10 +6,10 @@
  * that only another chain waits for is computed within that one and never reaches memory; and of the values that a
  * chain leaves for later, those that memory has no room for are computed when they are needed.
  */
-import { type Columns, columnsOf } from "./columns.js";
 import { type Effort, unbounded } from "./effort.js";
-import type { Host, Model, Value, Work } from "./model.js";
-import { type Action, type Choices, type DeadEnd, type Given, gapOf, isBetter, isRoute, type Route } from "./route.js";
+import type { Host, Model, Work } from "./model.js";
+import { Residency } from "./residency.js";
+import { type Action, type Choices, type DeadEnd, gapOf, isBetter, isRoute, type Route } from "./route.js";
 
 /** A route that computes more than this many times the program's own cost again is given up. */
 const MOST_COST = 3;
@@ -37,14 +37,6 @@ export const AGAIN = 2;
 
 const NONE: readonly number[] = [];
 
-/** The values that are given up in any case, in a column. */
-function dropsOf({ dropAfter }: Choices, count: number): Int32Array | null {
-  if (dropAfter === undefined || dropAfter.size === 0) return null;
-  const drops = new Int32Array(count).fill(-1);
-  for (const [v, unit] of dropAfter) drops[v] = unit;
-  return drops;
-}
-
 /** What is needed to run a host: values in memory, and chains computed within it, inputs first. */
 interface Need {
   readonly reads: readonly number[];
@@ -56,22 +48,7 @@ interface Again extends Need {
   readonly group: readonly number[];
 }
 
-class Walk {
-  private readonly values: readonly Value[];
-  private readonly columns: Columns;
-  private readonly given: Given;
-  /** For each value, the unit after which it is given up in any case; -1 for none, and null for none at all. */
-  private readonly drops: Int32Array | null;
-  private readonly resident: Uint8Array;
-  /** How many of the actions under way read each value. */
-  private readonly locked: Int32Array;
-  private readonly nextUse: Int32Array;
-  /** Whether the unit of each value has run, and whether that computed it. */
-  private readonly ran: Uint8Array;
-  private readonly known: Uint8Array;
-  /** Whether a value will be computed again, so that it claims its inputs, and by how many each is claimed. */
-  private readonly claims: Uint8Array;
-  private readonly claimed: Int32Array;
+class Walk extends Residency {
   /** For each value, when it is needed next: by a unit, or for computing another one again. */
   private readonly needed: Float64Array;
   private readonly again: Float64Array;
@@ -81,40 +58,26 @@ class Walk {
   private following: number[] = [];
   /** The values that have not been computed so far all come at this one or behind. */
   private end = 0;
-  private readonly stack: number[] = [];
   private readonly actions: Action[] = [];
-  private live: number;
   private peak = 0;
   private cost = 0;
-  private time = 0;
   /** Work done so far, and the most that may be. */
   private spent = 0;
   private readonly most: number;
 
   constructor(
-    private readonly model: Model,
+    model: Model,
     private readonly limit: number,
-    private readonly choices: Choices,
+    choices: Choices,
     private readonly effort: Effort,
   ) {
+    super(model, choices);
     this.most = effort.forOne();
     const count = model.values.length;
-    this.values = model.values;
-    this.columns = columnsOf(model);
-    this.drops = dropsOf(choices, count);
-    this.given = new Int32Array(count).fill(-1);
-    this.resident = new Uint8Array(count);
-    this.locked = new Int32Array(count);
-    this.nextUse = new Int32Array(count);
-    this.ran = new Uint8Array(count);
-    this.known = new Uint8Array(count);
-    this.claims = new Uint8Array(count);
-    this.claimed = new Int32Array(count);
     this.needed = new Float64Array(count);
     this.again = new Float64Array(count);
     this.scores = new Float64Array(count);
     this.batch = Math.ceil(count / MANY);
-    this.live = model.argumentBytes;
   }
 
   run(): Route | DeadEnd {
@@ -131,91 +94,6 @@ class Walk {
   private tooMuch(): DeadEnd | null {
     if (this.cost <= MOST_COST * this.model.cost && this.spent <= this.most) return null;
     return { unit: this.time, bytes: this.live, given: this.given };
-  }
-
-  private value(v: number): Value {
-    return this.values[v] as Value;
-  }
-
-  // ── What is in memory ─────────────────────────────────────────────────────────────────────────────────────────────
-
-  private isWanted(v: number): boolean {
-    return this.isRead(v) || (this.claimed[v] as number) > 0;
-  }
-
-  /** Whether a unit will read `v`. */
-  private isRead(v: number): boolean {
-    const { usesFrom } = this.columns;
-    return (usesFrom[v] as number) + (this.nextUse[v] as number) < (usesFrom[v + 1] as number);
-  }
-
-  /** Whether `v` is there, is given up soon in any case, and is wanted again after that. */
-  private returns(v: number): boolean {
-    if (this.resident[v] === 0) return false;
-    const { expected } = this.choices;
-    if (expected !== undefined && (this.nextUse[v] as number) <= (expected[v] as number)) return true;
-    const drop = this.drops === null ? -1 : (this.drops[v] as number);
-    if (this.time > drop) return false;
-    return (this.claimed[v] as number) > 0 || (this.value(v).uses.at(-1) ?? -1) > drop;
-  }
-
-  /** Brings into line with a change to `v` what it claims, and what nothing waits for any more. */
-  private refresh(changed: number): void {
-    const { stack, resident, locked, claimed } = this;
-    const { inputs, inputsFrom, kept, bytes } = this.columns;
-    stack.push(changed);
-    for (let v = stack.pop(); v !== undefined; v = stack.pop()) {
-      const wanted = this.isWanted(v);
-      if (resident[v] === 1 && !wanted && locked[v] === 0 && kept[v] === 0) {
-        resident[v] = 0;
-        this.live -= bytes[v] as number;
-      }
-      // What is sure to go claims its inputs while it is there, or they would be gone when it is computed again.
-      const claims = this.returns(v) || (resident[v] === 0 && this.ran[v] === 1 && wanted) ? 1 : 0;
-      if (claims === this.claims[v]) continue;
-      this.claims[v] = claims;
-      for (let i = inputsFrom[v] as number; i < (inputsFrom[v + 1] as number); i++) {
-        const x = inputs[i] as number;
-        (claimed[x] as number) += claims === 1 ? 1 : -1;
-        stack.push(x);
-      }
-    }
-  }
-
-  private giveUp(v: number): void {
-    if (this.isWanted(v)) this.given[v] = this.nextUse[v] as number;
-    this.resident[v] = 0;
-    this.live -= this.value(v).bytes;
-    this.refresh(v);
-  }
-
-  private hold(v: number): void {
-    this.resident[v] = 1;
-    this.ran[v] = 1;
-    this.known[v] = 1;
-    this.live += this.value(v).bytes;
-    this.refresh(v);
-  }
-
-  private lock(values: readonly number[]): void {
-    for (const v of values) (this.locked[v] as number)++;
-  }
-
-  private unlock(values: readonly number[]): void {
-    for (const v of values) {
-      (this.locked[v] as number)--;
-      this.refresh(v);
-    }
-  }
-
-  /** Moves past the uses up to and including the current unit. */
-  private advance(v: number): void {
-    const { uses, usesFrom } = this.columns;
-    const from = usesFrom[v] as number;
-    let next = from + (this.nextUse[v] as number);
-    while (next < (usesFrom[v + 1] as number) && (uses[next] as number) <= this.time) next++;
-    this.nextUse[v] = next - from;
-    this.refresh(v);
   }
 
   // ── What is done ──────────────────────────────────────────────────────────────────────────────────────────────────
