@@ -50,6 +50,13 @@ export type Place = (route: Route, enough: number) => Placed;
 const [MAX_MOVES, LOCAL_MOVES] = [8, 2];
 /** The least share of the budget by which it is moved. */
 const LEAST_STEP = 1 / 128;
+/**
+ * Where values are more, few walks and programs can be tried: what would not fit by what was learnt from others is not placed,
+ * and limits are moved further.
+ */
+const LARGE = 1000;
+/** The most that is, and how many programs can still be placed when it begins to grow. */
+const [MOST_STEP, HURRY] = [1 / 8, 6];
 /** Stretches over which the local search tries to keep a value after all. */
 const MAX_TRIES = 24;
 /** Units in all walks together, and in all programs that are lowered and placed for their cost; and the fewest of either. */
@@ -114,11 +121,11 @@ class Search {
   private places: number;
   private readonly walking: Effort;
   private readonly placing: Effort;
-  /**
-   * The least that any program took besides the bytes that its walk counted: mostly the words of what it computes again.
-   * Nothing is known at first.
-   */
-  private besides = Number.NEGATIVE_INFINITY;
+  /** The least that any program that was too large took besides what its walk counted: its words, and gaps in memory. */
+  private besides = Number.POSITIVE_INFINITY;
+  /** The work of placing the last one. */
+  private placingOne = 0;
+  private readonly isLarge: boolean;
 
   constructor(
     private readonly model: Model,
@@ -126,6 +133,7 @@ class Search {
     private readonly place: Place,
     effort: Effort,
   ) {
+    this.isLarge = model.values.length > LARGE;
     this.walking = effort.share(WALKING);
     this.placing = effort.share(1 - WALKING);
     this.walks = timesFor(model, WALKED_UNITS);
@@ -142,8 +150,9 @@ class Search {
       this.walks--;
       const found = route(this.model, limit, choices, this.walking);
       const lead = { choices, limit, found, isLast: false, moves, isMore };
-      // Where a program is known that fits, most routes are too dear to be worth more walks.
-      leads.push(this.best === null ? this.last(lead) : lead);
+      // Where a program is known that fits, or walks are few, most ways are too dear to be worth more of them.
+      const isWorth = this.best === null && !(this.isLarge && isRoute(found));
+      leads.push(isWorth ? this.last(lead) : lead);
     };
     // What is found mostly takes a little too much: some walks are left for limits that are lower.
     const reserve = Math.min(MAX_MOVES, this.walks / 2);
@@ -163,7 +172,8 @@ class Search {
       // What took too much leads nowhere new by another way to choose.
       if (tooLarge.has(name)) continue;
       const expected = found.peakBytes + this.besides;
-      const placed = expected > budget && !isMore ? { bytes: expected, bound: expected } : this.placed(found, name);
+      const isKnown = this.isLarge && Number.isFinite(expected) && expected > budget && !isMore;
+      const placed = isKnown ? { bytes: expected, bound: expected } : this.placed(found, name);
       if (placed === null) return;
       const { bytes, bound } = placed;
       const over = bytes - budget;
@@ -173,7 +183,7 @@ class Search {
       if (moves >= mostMoves) continue;
       if (over > 0 && !isMore) {
         // What is over may be for want of one place, and fit a little below.
-        const step = Math.max(bound > budget ? bound - budget : over / 2, LEAST_STEP * budget);
+        const step = Math.max(bound > budget ? bound - budget : over / 2, this.leastStep());
         add(choices, Math.min(limit, found.peakBytes) - step, moves, false);
       } else if (-over >= LEAST_STEP * budget) add(choices, limit - over, moves, true);
     }
@@ -195,10 +205,21 @@ class Search {
     this.places--;
     const placed = this.place(found, this.budget);
     this.placing.spend(placed.work);
-    const besides = placed.bound - found.peakBytes;
-    this.besides = this.known.size === 0 ? besides : Math.min(this.besides, besides);
+    this.placingOne = placed.work;
+    if (placed.bytes > this.budget) this.besides = Math.min(this.besides, placed.bytes - found.peakBytes);
     this.known.set(name, placed);
     return placed;
+  }
+
+  /** How many programs can still be placed. */
+  private placesLeft(): number {
+    return Math.min(this.places, this.placing.times(this.placingOne));
+  }
+
+  /** The least by which a limit is moved: the more, the fewer programs can still be placed while none has fitted. */
+  private leastStep(): number {
+    const hurry = this.isLarge && this.best === null ? 2 ** Math.max(0, HURRY - this.placesLeft()) : 1;
+    return Math.min(LEAST_STEP * hurry, MOST_STEP) * this.budget;
   }
 
   /** Local search: the costliest values are kept after all, one by one, and others go in their place. */

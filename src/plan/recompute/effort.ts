@@ -19,6 +19,11 @@ export class Effort {
     return this.left <= 0;
   }
 
+  /** How often so much work can still be done. */
+  times(work: number): number {
+    return Math.floor(this.left / work);
+  }
+
   /** Takes off work that was done. */
   spend(work: number): void {
     this.left -= work;
