@@ -45,14 +45,17 @@ function extentsOf(blocks: readonly Block[]): Extents {
  * Gives every buffer an offset.
  * @param enough bytes with which a quick try is content, and a quicker one does where more are alive at once; without, the
  *   fewest are searched for
+ * @param isHard whether as much work is spent on coming down to them as on the fewest
  * @returns bytes of the region that holds them
  */
-export function place(buffers: readonly Buffer[], enough?: number): number {
+export function place(buffers: readonly Buffer[], enough?: number, isHard = false): number {
   const blocks = blocksOf(buffers);
   const bound = peakOfBlocks(blocks).bytes;
   const extents = extentsOf(blocks);
   const { offsets, total } =
-    enough === undefined ? search(extents, bound) : search(extents, bound, enough, CLIMBING_WORK / 20);
+    enough === undefined
+      ? search(extents, bound)
+      : search(extents, bound, enough, isHard ? CLIMBING_WORK : CLIMBING_WORK / 20);
   blocks.forEach((block, i) => {
     for (const buffer of block.buffers) buffer.offset = offsets[i] as number;
   });

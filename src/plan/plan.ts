@@ -74,15 +74,16 @@ export interface Scheduled {
   readonly originals: ReadonlyMap<Node, Node>;
   /** All nodes that are computed again. */
   readonly copies: ReadonlySet<Node>;
-  /** Bytes that temporaries and program were placed in, as {@link LayOut} has it. */
+  /** Bytes that temporaries and program were placed in, and whether that was hard, as {@link LayOut} has it. */
   readonly enough?: number;
+  readonly isHard?: boolean;
 }
 
 /**
  * Lowers and places a schedule: quickly, if so many bytes will do for temporaries and program together, or if no
- * placement comes down to them; without them, in as few as can be found.
+ * placement comes down to them; without them, in as few as can be found. Where it is hard, more work is spent on it.
  */
-export type LayOut = (units: readonly Unit[], targets: Targets, enough?: number) => LaidOut;
+export type LayOut = (units: readonly Unit[], targets: Targets, enough?: number, isHard?: boolean) => LaidOut;
 
 /**
  * Rewrites a schedule so that values are computed again instead of being kept.
@@ -230,26 +231,26 @@ export function compilePlan(request: Request): Plan {
   const forward = differentiated.length > 0 ? simplified.slice(wanted.length) : results;
   const updates = request.updates.map(({ slot }, i) => ({ slot, node: roots[results.length + i] as Node }));
   const leaves = new Leaves(request.stateLeaves);
-  const layOut: LayOut = (scheduled, targets, enough) => {
+  const layOut: LayOut = (scheduled, targets, enough, isHard) => {
     for (const buffer of leaves.inputs.values()) buffer.last = -1;
     const lowered = lower(scheduled, targets, (node) => leaves.operand(node));
     const temporaries = [...leaves.inputs.values(), ...lowered.temporaries];
     const words = lowered.steps.reduce((sum, step) => sum + step.words.length + 1, 1);
     const poolBytes = 4 * leaves.poolWords().length;
     const program = programBytes(words, poolBytes);
-    const temporaryBytes = enough === undefined ? place(temporaries) : place(temporaries, enough - program);
+    const temporaryBytes = enough === undefined ? place(temporaries) : place(temporaries, enough - program, isHard);
     return { lowered, temporaries, temporaryBytes, programBytes: program };
   };
   const plain = schedule(fuse(topological(roots), new Set(roots)), { results, updates }, request.stateLeaves);
   const asItIs: Scheduled = { units: plain, targets: { results, updates }, originals: new Map(), copies: new Set() };
   const pass = request.recompute ?? forCheckpoints;
   const scheduled = pass === null ? asItIs : pass(plain, asItIs.targets, layOut, forward);
-  const { units, targets, originals, copies, enough } = scheduled;
-  let laidOut = layOut(units, targets, enough);
+  const { units, targets, originals, copies, enough, isHard } = scheduled;
+  let laidOut = layOut(units, targets, enough, isHard);
   if (enough !== undefined && laidOut.temporaryBytes > NEAR * liveBytes(laidOut.temporaries)) {
     const fewest = layOut(units, targets);
     // Every layout moves the same inputs' buffers, so the one that stays is made last.
-    laidOut = fewest.temporaryBytes <= laidOut.temporaryBytes ? fewest : layOut(units, targets, enough);
+    laidOut = fewest.temporaryBytes <= laidOut.temporaryBytes ? fewest : layOut(units, targets, enough, isHard);
   }
   const { lowered, temporaries, temporaryBytes } = laidOut;
   if (checking) verifyGraph("recomputation", targetNodes(targets), wanted);

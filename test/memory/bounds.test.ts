@@ -20,14 +20,14 @@ function thereAndBack(length: number): Model {
     return {
       ...{ id: 2 * length + v, unit: v, inputs, bytes: 16, cost: 1, flops: 1, ownCost: 1, clone: [], reuses: [] },
       ...{ uses: [...(v < length - 1 ? [v + 1] : []), 2 * length - 1 - v], elementwise: false, kept: false },
-      ...{ node: null as unknown as Value["node"], until: Number.POSITIVE_INFINITY, ...none },
+      ...{ node: null as unknown as Value["node"], passing: [], until: Number.POSITIVE_INFINITY, ...none },
     };
   });
   const work = Array.from({ length: 2 * length }, (_, id): Work => {
     const [inputs, outputs] = id < length ? [id === 0 ? [] : [id - 1], [id]] : [[2 * length - 1 - id], []];
     return { id, inputs, outputs, ...none };
   });
-  return { values, work, argumentBytes: 0, cost: 2 * length, fits: () => true };
+  return { values, work, argumentBytes: 0, passingArguments: [], cost: 2 * length, fits: () => true };
 }
 
 describe("a walk", () => {

@@ -18,14 +18,14 @@ function thereAndBack(joins: boolean): Model {
     return {
       ...{ id: 2 * DEPTH + v, unit: v, inputs, joins: joins ? inputs : [], bytes: 16, cost: 1, flops: 1, ownCost: 1 },
       ...{ uses: [...(v < DEPTH - 1 ? [v + 1] : []), 2 * DEPTH - 1 - v], clone: [], elementwise: true, reuses: [] },
-      ...{ node: null as unknown as Value["node"], kept: false, until: Number.POSITIVE_INFINITY, ...none },
+      ...{ node: null as unknown as Value["node"], kept: false, passing: [], until: Number.POSITIVE_INFINITY, ...none },
     };
   });
   const work = Array.from({ length: 2 * DEPTH }, (_, id): Work => {
     const [inputs, outputs] = id < DEPTH ? [id === 0 ? [] : [id - 1], [id]] : [[2 * DEPTH - 1 - id], []];
     return { id, inputs, outputs, joins: joins ? inputs : [], ...none };
   });
-  return { values, work, argumentBytes: 0, cost: 2 * DEPTH, fits: () => true };
+  return { values, work, argumentBytes: 0, passingArguments: [], cost: 2 * DEPTH, fits: () => true };
 }
 
 it("computes again what ten thousand values lead to", () => {

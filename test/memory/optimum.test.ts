@@ -65,14 +65,14 @@ function graph(random: (from: number, to: number) => number): Model {
       ...{ id: count + i, unit: i, inputs: list, cost, flops: cost, ownCost: cost, bytes: 16 * random(1, 8) },
       ...{ uses: inputs.flatMap((others, user) => (others.includes(i) ? [user] : [])), kept: i === count - 1 },
       ...{ node: null as unknown as Value["node"], joins: [], chain: [], operands: 0, stored: [], clone: [] },
-      ...{ elementwise: false, workspace: 0, reuses: [], until: Number.POSITIVE_INFINITY },
+      ...{ elementwise: false, workspace: 0, reuses: [], passing: [], until: Number.POSITIVE_INFINITY },
     };
   });
   const work = inputs.map((list, i): Work => {
     return { id: i, inputs: list, outputs: [i], joins: [], chain: [], operands: 0, stored: [], workspace: 0 };
   });
   const cost = values.reduce((sum, value) => sum + value.cost, 0);
-  return { values, work, argumentBytes: 0, cost, fits: () => false };
+  return { values, work, argumentBytes: 0, passingArguments: [], cost, fits: () => false };
 }
 
 /** A random graph, and a budget below what it takes as it is. */
@@ -287,7 +287,8 @@ function programOf(results: readonly Tensor[], use: (program: Program) => void):
       const whole = layOut(units, targets);
       const own = new Set(whole.lowered.temporaries);
       const argumentBytes = whole.temporaries.reduce((sum, buffer) => sum + (own.has(buffer) ? 0 : buffer.bytes), 0);
-      const model = modelOf(units, whole.lowered, argumentBytes);
+      // That arguments pass is left out, as it is of the search for the optimum.
+      const model = { ...modelOf(units, whole.lowered, []), argumentBytes };
       use({
         model,
         bound: new Bound(operationsOf({ ...whole, ...targets, roots: targets.results, steps: whole.lowered.steps })),

@@ -20,6 +20,7 @@ export interface Fitted {
   readonly route: Route;
   readonly bytes: number;
   readonly enough: number;
+  readonly isHard?: boolean;
 }
 
 /** The routes that need least. */
@@ -42,23 +43,26 @@ export interface Placed {
 
 /**
  * Lowers and places the program of a route.
- * @param enough bytes into which it is tried hard to place it; where no placement comes down to them, it is not
+ * @param enough bytes into which it is tried to place it; where no placement comes down to them, it is not
+ * @param isHard whether much work is spent on that
  */
-export type Place = (route: Route, enough: number) => Placed;
+export type Place = (route: Route, enough: number, isHard?: boolean) => Placed;
 
 /** How often a limit is moved because what keeps to it takes more than the budget when it is placed, or less; and in local search. */
 const [MAX_MOVES, LOCAL_MOVES] = [8, 2];
 /** The least share of the budget by which it is moved. */
 const LEAST_STEP = 1 / 128;
 /**
- * Where values are more, few walks and programs can be tried: what would not fit by what was learnt from others is not placed,
- * and limits are moved further.
+ * Where values are more, few walks and programs can be tried: what would not fit with gaps as in others is not placed, nothing
+ * is placed with much work, and limits are moved further.
  */
 const LARGE = 1000;
 /** The most that is, and how many programs can still be placed when it begins to grow. */
 const [MOST_STEP, HURRY] = [1 / 8, 6];
 /** Stretches over which the local search tries to keep a value after all. */
 const MAX_TRIES = 24;
+/** So many programs, the cheapest first, are placed with much work where a little does not bring them into the budget. */
+const HARD = 1;
 /** Units in all walks together, and in all programs that are lowered and placed for their cost; and the fewest of either. */
 const [WALKED_UNITS, PLACED_UNITS, FEWEST] = [150000, 16000, 12];
 /** Of the work that may be done, the share of walks; the rest is for placing what they find. */
@@ -67,7 +71,7 @@ const WALKING = 0.6;
 const PRECISION = 1 / 512;
 /** How near to it another way must come to be followed: placed, it may take less all the same. */
 const NEAR = 1.1;
-/** Of the routes with the least peaks, so many are placed quickly, and of these so many as well as can be. */
+/** Of the routes with the least peaks, so many are placed quickly, and of these so many and the best one as well as can be. */
 const [LEAST_PLACED, LEAST_PLACED_WELL] = [12, 2];
 /** Shares of the budget that chains are planned for: walks keep more than they must where there is room. */
 const SHARES = [1, 0.9, 0.8, 0.7, 0.6, 0.5];
@@ -79,9 +83,14 @@ function timesFor({ work }: Model, units: number): number {
   return Math.max(FEWEST, Math.floor(units / work.length));
 }
 
-/** Ways to choose, of which no single one is best on every graph. */
-function portfolio(dropAfter: ReadonlyMap<number, number>): Choices[] {
-  return [false, true].flatMap((joinOften) => SCORES.map((score) => ({ score, dropAfter, joinOften })));
+/**
+ * Ways to choose, of which no single one is best on every graph.
+ * @param listed whether it is those that join often, or the others, which compute values again in the order of reading
+ */
+function portfolio(dropAfter: ReadonlyMap<number, number>, listed: boolean): Choices[] {
+  return [false, true].flatMap((joinOften) =>
+    SCORES.map((score) => ({ score, dropAfter, joinOften, asListed: joinOften === listed })),
+  );
 }
 
 /** Tells routes apart (Fowler, Noll and Vo's hash of what they do). */
@@ -109,20 +118,29 @@ interface Lead {
   readonly isMore: boolean;
 }
 
+/** What the program of a route takes, and whether much work was spent on placing it. */
+interface Tried extends Placed {
+  readonly isHard: boolean;
+}
+
 function costOf({ found }: Lead): number {
   return isRoute(found) ? found.cost : Number.POSITIVE_INFINITY;
 }
 
 class Search {
   best: (Fitted & { readonly choices: Choices }) | null = null;
-  private readonly known = new Map<string, Placed>();
+  private readonly known = new Map<string, Tried>();
   /** Walks that are left, and programs to be placed. */
   private walks: number;
   private places: number;
+  private hard = HARD;
   private readonly walking: Effort;
   private readonly placing: Effort;
-  /** The least that any program that was too large took besides what its walk counted: its words, and gaps in memory. */
-  private besides = Number.POSITIVE_INFINITY;
+  /**
+   * The least that any program took besides the bytes that its walk counted: the words of what it computes again, and where
+   * programs are large, the gaps that placing leaves. Nothing is known at first.
+   */
+  private besides = Number.NEGATIVE_INFINITY;
   /** The work of placing the last one. */
   private placingOne = 0;
   private readonly isLarge: boolean;
@@ -172,12 +190,12 @@ class Search {
       // What took too much leads nowhere new by another way to choose.
       if (tooLarge.has(name)) continue;
       const expected = found.peakBytes + this.besides;
-      const isKnown = this.isLarge && Number.isFinite(expected) && expected > budget && !isMore;
-      const placed = isKnown ? { bytes: expected, bound: expected } : this.placed(found, name);
+      const isOver = expected > budget && !isMore;
+      const placed = isOver ? { bytes: expected, bound: expected, isHard: false } : this.placed(found, name);
       if (placed === null) return;
-      const { bytes, bound } = placed;
+      const { bytes, bound, isHard } = placed;
       const over = bytes - budget;
-      if (over <= 0) this.best = { route: found, bytes, enough: budget, choices };
+      if (over <= 0) this.best = { route: found, bytes, enough: budget, isHard, choices };
       else tooLarge.add(name);
       const moves = lead.moves + 1;
       if (moves >= mostMoves) continue;
@@ -198,15 +216,22 @@ class Search {
   }
 
   /** What a route's program takes; null where enough have been placed. */
-  private placed(found: Route, name: string): Placed | null {
+  private placed(found: Route, name: string): Tried | null {
     const known = this.known.get(name);
     if (known !== undefined) return known;
     if (this.places === 0 || this.placing.isSpent()) return null;
     this.places--;
-    const placed = this.place(found, this.budget);
+    let placed = { ...this.place(found, this.budget), isHard: false };
     this.placing.spend(placed.work);
     this.placingOne = placed.work;
-    if (placed.bytes > this.budget) this.besides = Math.min(this.besides, placed.bytes - found.peakBytes);
+    if (placed.bytes > this.budget && placed.bound <= this.budget && this.hard > 0 && !this.isLarge) {
+      this.hard--;
+      placed = { ...this.place(found, this.budget, true), isHard: true };
+      this.placing.spend(placed.work);
+    }
+    const least = this.isLarge && placed.bytes > this.budget ? placed.bytes : placed.bound;
+    const besides = least - found.peakBytes;
+    this.besides = this.known.size === 0 ? besides : Math.min(this.besides, besides);
     this.known.set(name, placed);
     return placed;
   }
@@ -249,7 +274,7 @@ export function fitBudget(
   const optimum = cheapest(model, budget, dropAfter, accepts);
   if (optimum !== null) return { route: optimum, bytes, enough: budget };
   const search = new Search(model, budget, place, effort);
-  const ways = portfolio(dropAfter);
+  const ways = portfolio(dropAfter, true);
   const chain = chainOf(model);
   const spares = SHARES.flatMap((share) => chain(share * (budget - model.argumentBytes)) ?? []);
   const along = spares.flatMap((spare) => ways.slice(0, CHAIN_WAYS).map((choices) => ({ ...choices, spare })));
@@ -285,7 +310,7 @@ export function leastOf(model: Model, dropAfter: ReadonlyMap<number, number>, ef
   let lowest = Number.POSITIVE_INFINITY;
   const routes = new Map<string, Route>();
   let walks = timesFor(model, WALKED_UNITS);
-  for (const choices of portfolio(dropAfter)) {
+  for (const choices of portfolio(dropAfter, false)) {
     // A way that needs much more than one before is not followed any further.
     let [low, limit, high] = [0, NEAR * lowest, Number.POSITIVE_INFINITY];
     let end = 0;
@@ -313,18 +338,20 @@ export function leastOf(model: Model, dropAfter: ReadonlyMap<number, number>, ef
 
 /** Of the routes that need least, the one whose program does: what keeps to the lowest limit need not be placed in the least. */
 export function placeLeast({ routes }: Least, place: Place, effort = unbounded()): Fitted | null {
-  const tried: Fitted[] = [];
+  const tried: (Fitted & { readonly bound: number })[] = [];
   let least = Number.POSITIVE_INFINITY;
   for (const each of routes) {
     if (each.peakBytes >= least || (tried.length > 0 && effort.isSpent())) break;
-    const { bytes, work } = place(each, 0);
+    const { bytes, bound, work } = place(each, 0);
     effort.spend(work);
-    tried.push({ route: each, bytes, enough: 0 });
+    tried.push({ route: each, bytes, enough: 0, bound });
     least = Math.min(least, bytes);
   }
-  tried.sort((a, b) => a.bytes - b.bytes);
-  const well = tried.slice(0, effort.isSpent() ? 0 : LEAST_PLACED_WELL).map(({ route }) => {
-    return { route, bytes: place(route, route.peakBytes).bytes, enough: route.peakBytes };
+  const byBytes = [...tried].sort((a, b) => a.bytes - b.bytes);
+  const byBound = [...tried].sort((a, b) => a.bound - b.bound);
+  const promising = new Set([...byBytes.slice(0, 1), ...byBound.slice(0, LEAST_PLACED_WELL)]);
+  const well = (effort.isSpent() ? [] : [...promising]).map(({ route, bound }): Fitted => {
+    return { route, bytes: place(route, bound).bytes, enough: bound };
   });
   return [...tried, ...well].sort((a, b) => a.bytes - b.bytes)[0] ?? null;
 }

@@ -347,7 +347,12 @@ function keyOf({ unit, there, left }: State): string {
 function routeTo(end: State): Route {
   const actions: Action[] = [];
   for (let at: State | null = end; at !== null; at = at.from) if (at.action !== null) actions.push(at.action);
-  return { actions: actions.reverse(), cost: end.cost, peakBytes: end.peakBytes, given: new Int32Array(0) };
+  return {
+    actions: actions.reverse(),
+    cost: end.cost,
+    peakBytes: end.peakBytes,
+    given: { last: new Int32Array(0), gaps: new Set(), stayed: new Set() },
+  };
 }
 
 /**

@@ -52,11 +52,19 @@ export interface Value extends Host {
   readonly reuses: readonly number[];
   /** Whether the host reads it, so that it must stay. */
   readonly kept: boolean;
-  /**
-   * The unit that overwrites a state from which it is computed: to compute it again after that, the new state would have
-   * to wait elsewhere until the end of the program. Infinity if none does.
-   */
+  /** The states and arguments from which it is computed, as far as they pass. */
+  readonly passing: readonly Passing[];
+  /** The first unit that overwrites such a state; Infinity if none does. */
   readonly until: number;
+}
+
+/**
+ * A state that a unit overwrites, or an argument that a unit is the last to read. To read it again after that takes memory
+ * until the end of the program: the argument's own, or that in which the state's new value waits elsewhere.
+ */
+export interface Passing {
+  readonly unit: number;
+  readonly bytes: number;
 }
 
 /** What a unit does to memory. */
@@ -71,8 +79,9 @@ export interface Work extends Host {
 export interface Model {
   readonly values: readonly Value[];
   readonly work: readonly Work[];
-  /** Bytes of the program's arguments, which are there from the start. */
+  /** Bytes of the program's arguments, which are there from the start, and those that units are the last to read. */
   readonly argumentBytes: number;
+  readonly passingArguments: readonly Passing[];
   /** As {@link Value.cost}, of the whole program. */
   readonly cost: number;
   /**
@@ -159,8 +168,11 @@ function roundedApart(units: readonly Unit[], stored: readonly (readonly Node[])
   return apart;
 }
 
-/** Builds the model of a schedule that has been lowered. */
-export function modelOf(units: readonly Unit[], lowered: Lowered, argumentBytes: number): UnitModel {
+/**
+ * Builds the model of a schedule that has been lowered.
+ * @param inputs the buffers of its arguments
+ */
+export function modelOf(units: readonly Unit[], lowered: Lowered, inputs: readonly Buffer[]): UnitModel {
   const unitAt = (step: number): number => {
     let [low, high] = [0, units.length - 1];
     while (low < high) {
@@ -255,13 +267,18 @@ export function modelOf(units: readonly Unit[], lowered: Lowered, argumentBytes:
     const region = lowered.values.get(node)?.buffer.region;
     return region?.kind === "state" ? region.slot : undefined;
   };
-  const written = new Map<number, number>();
+  const written = new Map<number, Passing>();
   units.forEach(({ nodes }, i) => {
     for (const node of nodes) {
       const slot = isLeaf(node) || node.primitive.lowering.kind === "view" ? undefined : slotOf(node);
-      if (slot !== undefined) written.set(slot, i);
+      const buffer = lowered.values.get(node)?.buffer;
+      if (slot !== undefined) written.set(slot, { unit: i, bytes: paddedBytes(buffer as Buffer) });
     }
   });
+  const argumentsRead = new Map<Buffer, Passing>();
+  for (const buffer of inputs) {
+    if (buffer.last >= 0) argumentsRead.set(buffer, { unit: unitAt(buffer.last), bytes: paddedBytes(buffer) });
+  }
   // How many of the values of its unit need a node.
   const needs = new Map<Node, number>();
   for (const { clone } of basic) for (const node of clone) needs.set(node, (needs.get(node) ?? 0) + 1);
@@ -271,6 +288,8 @@ export function modelOf(units: readonly Unit[], lowered: Lowered, argumentBytes:
     const inputs = valuesRead(reads);
     const own = clone.filter((member) => needs.get(member) === 1);
     const chain = clone.filter(isElementwise);
+    const states = reads.map((x) => written.get(slotOf(x) ?? -1)).filter((state) => state !== undefined);
+    const given = reads.map((x) => argumentsRead.get(lowered.values.get(x)?.buffer as Buffer));
     return {
       id: units.length + v,
       node,
@@ -290,7 +309,8 @@ export function modelOf(units: readonly Unit[], lowered: Lowered, argumentBytes:
       flops: flopsOf(clone),
       reuses: (buffer.reuses?.from ?? []).map((from) => numbers.get(from)).filter((x) => x !== undefined),
       kept: buffer.last === Number.POSITIVE_INFINITY,
-      until: Math.min(...reads.map((x) => written.get(slotOf(x) ?? -1) ?? Number.POSITIVE_INFINITY)),
+      passing: [...new Set([...states, ...given.filter((argument) => argument !== undefined)])],
+      until: Math.min(...states.map((state) => state.unit)),
     };
   });
   const work = units.map(({ nodes }, i): Work => {
@@ -316,7 +336,8 @@ export function modelOf(units: readonly Unit[], lowered: Lowered, argumentBytes:
     apart,
     values,
     work,
-    argumentBytes,
+    argumentBytes: [...argumentsRead.values()].reduce((sum, { bytes }) => sum + bytes, 0),
+    passingArguments: [...argumentsRead.values()],
     cost: computed.reduce((sum, { nodes }) => sum + costOf(nodes, [], nodes.slice(-1)), 0),
     fits: (hosts, joined, deferred) => {
       const chains = [...hosts, ...joined.map((v) => values[v] as Value)];

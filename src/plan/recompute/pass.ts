@@ -111,8 +111,8 @@ function candidateOf(units: readonly Unit[], targets: Targets, wanted: Wanted, l
   const laidOut =
     wanted.budget === undefined ? layOut(units, targets, Number.POSITIVE_INFINITY) : layOut(units, targets);
   const own = new Set(laidOut.lowered.temporaries);
-  const argumentBytes = laidOut.temporaries.reduce((sum, buffer) => (own.has(buffer) ? sum : sum + buffer.bytes), 0);
-  const model = modelOf(units, laidOut.lowered, argumentBytes);
+  const inputs = laidOut.temporaries.filter((buffer) => !own.has(buffer));
+  const model = modelOf(units, laidOut.lowered, inputs);
   return { model, drops: dropsOf(model, wanted), laidOut };
 }
 
@@ -153,14 +153,15 @@ function keepTo(
   const fixed = arenaOf({ ...laidOut, temporaryBytes: 0 }, wanted);
   /** What temporaries and program may take, if of the temporaries so many bytes may. */
   const room = (bytes: number): number => bytes + fixed - (wanted.otherBytes ?? 0);
-  const place = (chosen: Route, enough: number): Placed => {
+  const place = (chosen: Route, enough: number, isHard = false): Placed => {
     const scheduled = along(candidate, targets, chosen);
-    const other = layOut(scheduled.units, scheduled.targets, room(enough));
+    const other = layOut(scheduled.units, scheduled.targets, room(enough), isHard);
     const bound = arenaOf({ ...other, temporaryBytes: liveBytes(other.temporaries) }, wanted) - fixed;
     return { bytes: arenaOf(other, wanted) - fixed, bound, work: workOf(other) };
   };
-  const fitOf = ({ route, enough }: Fitted): Fit => {
-    return { scheduled: { ...along(candidate, targets, route), enough: room(enough) }, cost: route.cost / model.cost };
+  const fitOf = ({ route, enough, isHard = false }: Fitted): Fit => {
+    const scheduled = { ...along(candidate, targets, route), enough: room(enough), isHard };
+    return { scheduled, cost: route.cost / model.cost };
   };
   const fitted = fitBudget(model, budget - fixed, drops, place, effort.share(FITTING));
   if (fitted !== null) return fitOf(fitted);

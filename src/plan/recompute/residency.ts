@@ -1,7 +1,8 @@
 /** Which values are in memory while a schedule is walked, and which of them are still waited for. */
+import { Alive } from "./alive.js";
 import { type Columns, columnsOf } from "./columns.js";
 import type { Model, Value } from "./model.js";
-import type { Choices, Given } from "./route.js";
+import { type Action, type Choices, type Given, gapOf } from "./route.js";
 
 /** The values that are given up in any case, in a column. */
 function dropsOf({ dropAfter }: Choices, count: number): Int32Array | null {
@@ -32,7 +33,15 @@ export class Residency {
   protected readonly claims: Uint8Array;
   protected readonly claimed: Int32Array;
   private readonly stack: number[] = [];
-  /** Bytes that are alive. */
+  /** What has been done so far. */
+  protected readonly actions: Action[] = [];
+  /** By value: how many actions were done when one had read or written it last. */
+  private readonly touched: Int32Array;
+  /** By unit: how many actions came before it, and the bytes that are free behind it of arguments, less those of states. */
+  protected readonly before: Int32Array;
+  protected readonly freed: Float64Array;
+  /** Bytes that are alive at each action, and those that are now. */
+  protected readonly alive = new Alive();
   protected live: number;
   /** The unit that runs. */
   protected time = 0;
@@ -45,7 +54,7 @@ export class Residency {
     this.values = model.values;
     this.columns = columnsOf(model);
     this.drops = dropsOf(choices, count);
-    this.given = new Int32Array(count).fill(-1);
+    this.given = { last: new Int32Array(count).fill(-1), gaps: new Set(), stayed: new Set() };
     this.resident = new Uint8Array(count);
     this.locked = new Int32Array(count);
     this.nextUse = new Int32Array(count);
@@ -53,6 +62,11 @@ export class Residency {
     this.known = new Uint8Array(count);
     this.claims = new Uint8Array(count);
     this.claimed = new Int32Array(count);
+    this.touched = new Int32Array(count);
+    this.before = new Int32Array(model.work.length);
+    this.freed = new Float64Array(model.work.length);
+    for (const { unit, bytes } of model.passingArguments) (this.freed[unit] as number) += bytes;
+    for (const { unit, bytes } of choices.expected?.stayed ?? []) (this.freed[unit] as number) -= bytes;
     this.live = model.argumentBytes;
   }
 
@@ -75,7 +89,7 @@ export class Residency {
   private returns(v: number): boolean {
     if (this.resident[v] === 0) return false;
     const { expected } = this.choices;
-    if (expected !== undefined && (this.nextUse[v] as number) <= (expected[v] as number)) return true;
+    if (expected !== undefined && (this.nextUse[v] as number) <= (expected.last[v] as number)) return true;
     const drop = this.drops === null ? -1 : (this.drops[v] as number);
     if (this.time > drop) return false;
     return (this.claimed[v] as number) > 0 || (this.value(v).uses.at(-1) ?? -1) > drop;
@@ -84,14 +98,11 @@ export class Residency {
   /** Brings into line with a change to `v` what it claims, and what nothing waits for any more. */
   protected refresh(changed: number): void {
     const { stack, resident, locked, claimed } = this;
-    const { inputs, inputsFrom, kept, bytes } = this.columns;
+    const { inputs, inputsFrom, kept } = this.columns;
     stack.push(changed);
     for (let v = stack.pop(); v !== undefined; v = stack.pop()) {
       const wanted = this.isWanted(v);
-      if (resident[v] === 1 && !wanted && locked[v] === 0 && kept[v] === 0) {
-        resident[v] = 0;
-        this.live -= bytes[v] as number;
-      }
+      if (resident[v] === 1 && !wanted && locked[v] === 0 && kept[v] === 0) this.leave(v);
       // What is sure to go claims its inputs while it is there, or they would be gone when it is computed again.
       const claims = this.returns(v) || (resident[v] === 0 && this.ran[v] === 1 && wanted) ? 1 : 0;
       if (claims === this.claims[v]) continue;
@@ -106,14 +117,39 @@ export class Residency {
 
   /** Takes a value out of memory. */
   protected giveUp(v: number): void {
-    if (this.isWanted(v)) this.given[v] = this.nextUse[v] as number;
-    this.resident[v] = 0;
-    this.live -= this.value(v).bytes;
+    if (this.isWanted(v)) {
+      this.given.last[v] = this.nextUse[v] as number;
+      this.given.gaps.add(gapOf(v, this.nextUse[v] as number));
+    }
+    this.leave(v);
     this.refresh(v);
+  }
+
+  /** What leaves was needless from the action on that touched it last. */
+  private leave(v: number): void {
+    const bytes = this.columns.bytes[v] as number;
+    this.resident[v] = 0;
+    this.live -= bytes;
+    const [from, to] = [this.touched[v] as number, this.actions.length];
+    if (from < to && this.locked[v] === 0) this.alive.correct(from, to, -bytes);
+  }
+
+  /** Keeps the states and arguments that have passed and values are computed from again. */
+  protected stay(values: readonly number[]): void {
+    for (const v of values) {
+      for (const source of this.value(v).passing) {
+        if (source.unit >= this.time || this.given.stayed.has(source)) continue;
+        this.given.stayed.add(source);
+        if (this.choices.expected?.stayed.has(source)) continue;
+        this.live += source.bytes;
+        this.alive.correct((this.before[source.unit] as number) + 1, this.actions.length, source.bytes);
+      }
+    }
   }
 
   /** Brings a value into memory. */
   protected hold(v: number): void {
+    this.touched[v] = this.actions.length + 1;
     this.resident[v] = 1;
     this.ran[v] = 1;
     this.known[v] = 1;
@@ -129,6 +165,7 @@ export class Residency {
   protected unlock(values: readonly number[]): void {
     for (const v of values) {
       (this.locked[v] as number)--;
+      this.touched[v] = this.actions.length;
       this.refresh(v);
     }
   }

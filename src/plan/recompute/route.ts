@@ -1,4 +1,5 @@
 /** Ways through a schedule that compute values again: what they do and cost, and by what they are chosen. */
+import type { Passing } from "./model.js";
 import type { Spare } from "./stages.js";
 
 /** One thing that the program does: a unit of the schedule, or values of one unit computed again together. */
@@ -24,8 +25,15 @@ export interface DeadEnd {
   readonly given: Given;
 }
 
-/** By value: the last of its uses before which it was given up; -1 for none. */
-export type Given = Int32Array;
+/** What was given up. */
+export interface Given {
+  /** By value: the last of its uses before which it was; -1 for none. */
+  readonly last: Int32Array;
+  /** The stretches at whose ends values were not there: see {@link gapOf}. */
+  readonly gaps: Set<number>;
+  /** The states and arguments that were read after they would have passed. */
+  readonly stayed: Set<Passing>;
+}
 
 /** How much giving up a value is worth: its bytes, what it costs to get it back, and how long it is not needed. */
 export type Score = (bytes: number, cost: number, distance: number) => number;
@@ -49,10 +57,14 @@ export interface Choices {
   readonly pinned?: ReadonlySet<number>;
   /** What will be given up in any case, so that it claims its inputs from the start. */
   readonly expected?: Given;
+  /** Stretches over which values go in any case, if memory is short within them: so before others. */
+  readonly sunk?: ReadonlySet<number>;
   /** Values that are given up before others. */
   readonly spare?: Spare | undefined;
   /** Whether a chain is computed within another even where it is needed once more later. */
   readonly joinOften?: boolean;
+  /** Whether values are computed again in the order in which they are read, and not the largest first. */
+  readonly asListed?: boolean;
 }
 
 const MAX_USES = 2 ** 20;

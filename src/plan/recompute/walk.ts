@@ -7,9 +7,10 @@
  * chain leaves for later, those that memory has no room for are computed when they are needed.
  */
 import { type Effort, unbounded } from "./effort.js";
+import { largest, MOST_SOURCES } from "./largest.js";
 import type { Host, Model, Work } from "./model.js";
 import { Residency } from "./residency.js";
-import { type Action, type Choices, type DeadEnd, gapOf, isBetter, isRoute, type Route } from "./route.js";
+import { type Choices, type DeadEnd, gapOf, isBetter, isRoute, type Route } from "./route.js";
 
 /** A route that computes more than this many times the program's own cost again is given up. */
 const MOST_COST = 3;
@@ -58,8 +59,6 @@ class Walk extends Residency {
   private following: number[] = [];
   /** The values that have not been computed so far all come at this one or behind. */
   private end = 0;
-  private readonly actions: Action[] = [];
-  private peak = 0;
   private cost = 0;
   /** Work done so far, and the most that may be. */
   private spent = 0;
@@ -87,7 +86,11 @@ class Walk extends Residency {
       failed = this.execute(this.time) ?? this.tooMuch();
     }
     this.effort.spend(this.spent);
-    return failed ?? { actions, cost: this.cost, peakBytes: this.peak, given };
+    if (failed !== null) return failed;
+    const { action, bytes } = this.alive.peak();
+    // What is read after it has passed was there all along.
+    if (bytes > this.limit) return { unit: this.before.findIndex((n) => n >= action), bytes, given };
+    return { actions, cost: this.cost, peakBytes: bytes, given };
   }
 
   /** The end of a walk that computes too much again, or takes too long; null for others. */
@@ -118,6 +121,7 @@ class Walk extends Residency {
         bytes += this.value(v).bytes;
       } else takenOver.push(over);
     }
+    this.stay(joined);
     const deferred = this.makeRoom(bytes, this.deferrable(work, placed, joined));
     if ("given" in deferred) return deferred;
     for (const v of outputs) {
@@ -128,7 +132,9 @@ class Walk extends Residency {
     }
     for (const v of takenOver) this.giveUp(v);
     this.charge(joined);
+    this.before[unit] = this.actions.length;
     this.actions.push({ unit, joined, deferred });
+    this.live -= this.freed[unit] as number;
     this.unlock(reads);
     if (this.drops === null) return null;
     for (const v of [...inputs, ...outputs]) {
@@ -235,9 +241,13 @@ class Walk extends Residency {
     for (;;) {
       const top = stack.at(-1);
       const reads = top?.reads ?? values;
-      const missing = reads.find((v) => this.resident[v] === 0);
-      if (missing !== undefined) {
-        stack.push(this.prepare(missing, reads));
+      const missing = reads.filter((v) => this.resident[v] === 0);
+      const [first] = missing;
+      if (first !== undefined) {
+        const isFirst = missing.length === 1 || this.choices.asListed === true;
+        if (!isFirst) this.spent += MOST_SOURCES;
+        const next = isFirst ? first : largest(missing, this.values, (v) => this.resident[v] === 1);
+        stack.push(this.prepare(next, reads));
         continue;
       }
       if (top === undefined) return null;
@@ -303,6 +313,8 @@ class Walk extends Residency {
       else takenOver.add(over);
       bytes += workspace;
     }
+    this.stay(group);
+    this.stay(joined);
     const room = this.makeRoom(bytes, NONE);
     if ("given" in room) return room;
     this.charge(joined);
@@ -391,11 +403,13 @@ class Walk extends Residency {
   /** What giving a value up is worth; nothing for one that is pinned. */
   private scoreOf(v: number, cost: number): number {
     const { choices, time } = this;
-    if (choices.pinned?.has(gapOf(v, this.nextUse[v] as number))) return 0;
+    const gap = gapOf(v, this.nextUse[v] as number);
+    if (choices.pinned?.has(gap)) return 0;
     const needed = this.needed[v] as number;
     const distance = Math.min(needed - time, this.values.length);
     const score = choices.score(this.columns.bytes[v] as number, Math.max(1, cost), distance);
-    const first = choices.spare?.(v, time, needed) === true ? FIRST : 1;
+    // What goes later in any case may as well be gone from here on, and other values stay for that.
+    const first = choices.sunk?.has(gap) || choices.spare?.(v, time, needed) ? FIRST : 1;
     // What is needed at once stays.
     const last = needed > (this.columns.until[v] as number) ? LAST : 1;
     return score * first * last;
@@ -412,7 +426,7 @@ class Walk extends Residency {
    */
   private makeRoom(bytes: number, deferrable: readonly number[]): readonly number[] | DeadEnd {
     if (this.live + bytes <= this.limit) {
-      this.peak = Math.max(this.peak, this.live + bytes);
+      this.alive.note(this.actions.length, this.live + bytes);
       return NONE;
     }
     const deferred: number[] = [];
@@ -426,7 +440,7 @@ class Walk extends Residency {
         more -= this.value(best).bytes;
       }
     }
-    this.peak = Math.max(this.peak, this.live + more);
+    this.alive.note(this.actions.length, this.live + more);
     return deferred;
   }
 }
@@ -458,7 +472,8 @@ export function again(
   let [best, last] = [first, first];
   for (let i = 0; i < AGAIN; i++) {
     if (isRoute(best) && (wanted === "any" || best.cost === 0)) break;
-    last = route(model, limit, { ...choices, expected: last.given }, effort);
+    const sunk = isRoute(last) ? { sunk: last.given.gaps } : {};
+    last = route(model, limit, { ...choices, expected: last.given, ...sunk }, effort);
     if (isBetter(last, best)) best = last;
   }
   return best;
