@@ -18,7 +18,7 @@ import { originalOf } from "./copy.js";
 import { type Code, encode } from "./encode.js";
 import { fuse, type Unit } from "./fuse.js";
 import { type Lowered, lower, stateBuffer, type Targets } from "./lower.js";
-import { liveBytes, place } from "./place.js";
+import { liveBytes, place, placeAgain } from "./place.js";
 import { printArena, printSteps } from "./print.js";
 import { schedule } from "./schedule.js";
 
@@ -58,11 +58,10 @@ export interface Request {
   readonly recompute?: Recompute;
 }
 
-/** A schedule that was lowered and placed. */
-export interface LaidOut {
+/** A schedule that was lowered. */
+export interface Program {
   readonly lowered: Lowered;
   readonly temporaries: readonly Buffer[];
-  readonly temporaryBytes: number;
   readonly programBytes: number;
 }
 
@@ -74,16 +73,12 @@ export interface Scheduled {
   readonly originals: ReadonlyMap<Node, Node>;
   /** All nodes that are computed again. */
   readonly copies: ReadonlySet<Node>;
-  /** Bytes that temporaries and program were placed in, and whether that was hard, as {@link LayOut} has it. */
-  readonly enough?: number;
-  readonly isHard?: boolean;
+  /** Where its temporaries were placed; if not given, as few bytes are looked for as can be found. */
+  readonly offsets?: Float64Array;
 }
 
-/**
- * Lowers and places a schedule: quickly, if so many bytes will do for temporaries and program together, or if no
- * placement comes down to them; without them, in as few as can be found. Where it is hard, more work is spent on it.
- */
-export type LayOut = (units: readonly Unit[], targets: Targets, enough?: number, isHard?: boolean) => LaidOut;
+/** Lowers a schedule. All programs share the buffers of their arguments, whose lifetimes are those of the last one. */
+export type LowerAll = (units: readonly Unit[], targets: Targets) => Program;
 
 /**
  * Rewrites a schedule so that values are computed again instead of being kept.
@@ -92,7 +87,7 @@ export type LayOut = (units: readonly Unit[], targets: Targets, enough?: number,
 export type Recompute = (
   units: readonly Unit[],
   targets: Targets,
-  layOut: LayOut,
+  lowerAll: LowerAll,
   forward: readonly Node[],
 ) => Scheduled;
 
@@ -133,9 +128,6 @@ export function forwardOf({ forward, copies }: Pick<Plan, "forward" | "copies">)
   const nodes = new Set(topological(forward));
   return (node) => nodes.has(originalOf(node)) && !copies.has(node);
 }
-
-/** What was placed quickly stays if it takes no more than this share of the bytes that are alive at once. */
-const NEAR = 1.06;
 
 /** Bytes that a state takes in memory, with padding. */
 export function stateBytes(state: State): number {
@@ -231,28 +223,20 @@ export function compilePlan(request: Request): Plan {
   const forward = differentiated.length > 0 ? simplified.slice(wanted.length) : results;
   const updates = request.updates.map(({ slot }, i) => ({ slot, node: roots[results.length + i] as Node }));
   const leaves = new Leaves(request.stateLeaves);
-  const layOut: LayOut = (scheduled, targets, enough, isHard) => {
+  const lowerAll: LowerAll = (scheduled, targets) => {
     for (const buffer of leaves.inputs.values()) buffer.last = -1;
     const lowered = lower(scheduled, targets, (node) => leaves.operand(node));
-    const temporaries = [...leaves.inputs.values(), ...lowered.temporaries];
     const words = lowered.steps.reduce((sum, step) => sum + step.words.length + 1, 1);
-    const poolBytes = 4 * leaves.poolWords().length;
-    const program = programBytes(words, poolBytes);
-    const temporaryBytes = enough === undefined ? place(temporaries) : place(temporaries, enough - program, isHard);
-    return { lowered, temporaries, temporaryBytes, programBytes: program };
+    const temporaries = [...leaves.inputs.values(), ...lowered.temporaries];
+    return { lowered, temporaries, programBytes: programBytes(words, 4 * leaves.poolWords().length) };
   };
   const plain = schedule(fuse(topological(roots), new Set(roots)), { results, updates }, request.stateLeaves);
   const asItIs: Scheduled = { units: plain, targets: { results, updates }, originals: new Map(), copies: new Set() };
   const pass = request.recompute ?? forCheckpoints;
-  const scheduled = pass === null ? asItIs : pass(plain, asItIs.targets, layOut, forward);
-  const { units, targets, originals, copies, enough, isHard } = scheduled;
-  let laidOut = layOut(units, targets, enough, isHard);
-  if (enough !== undefined && laidOut.temporaryBytes > NEAR * liveBytes(laidOut.temporaries)) {
-    const fewest = layOut(units, targets);
-    // Every layout moves the same inputs' buffers, so the one that stays is made last.
-    laidOut = fewest.temporaryBytes <= laidOut.temporaryBytes ? fewest : layOut(units, targets, enough, isHard);
-  }
-  const { lowered, temporaries, temporaryBytes } = laidOut;
+  const scheduled = pass === null ? asItIs : pass(plain, asItIs.targets, lowerAll, forward);
+  const { units, targets, originals, copies, offsets } = scheduled;
+  const { lowered, temporaries } = lowerAll(units, targets);
+  const temporaryBytes = offsets === undefined ? place(temporaries) : placeAgain(temporaries, offsets);
   if (checking) verifyGraph("recomputation", targetNodes(targets), wanted);
   debug(1, () => {
     const nodes = units.reduce((sum, unit) => sum + unit.nodes.length, 0);

@@ -162,8 +162,8 @@ class Specialization<Out extends Returned> {
     const otherBytes = statesBytes(request.states) + owner.sharedBytes;
     this.plan = compilePlan({
       ...request,
-      recompute: (units, targets, layOut, forward) =>
-        recompute(units, targets, { ...options, otherBytes, forward, originOf: (x) => this.originOf(x) }, layOut),
+      recompute: (units, targets, lowerAll, forward) =>
+        recompute(units, targets, { ...options, otherBytes, forward, originOf: (x) => this.originOf(x) }, lowerAll),
     });
     this.argumentOf = this.plan.inputs.map(({ node }) => placeholders.indexOf(node));
     this.cellOf = this.plan.cells.map(({ node }) => trace.cells.indexOf(node));

@@ -78,7 +78,7 @@ export function checkpoint<Out>(...call: readonly unknown[]): Out {
   ];
   if (policy !== undefined) expectPolicy("checkpoint", policy);
   if (typeof fn !== "function") throw new ArgumentError(`checkpoint: expected a function to call, not ${typeof fn}`);
-  setCheckpointing((units, targets, layOut) => recompute(units, targets, {}, layOut));
+  setCheckpointing((units, targets, lowerAll) => recompute(units, targets, {}, lowerAll));
   const region: Region = { parent: mode.region, ...(policy !== undefined && { policy }) };
   const out = inRegion(region, () => fn(...args));
   if (out instanceof Promise) {

@@ -3,6 +3,7 @@ import { beforeAll, describe, expect, it } from "vitest";
 import { Bound, operationsOf } from "../../bench/recompute-bound.js";
 import { nodeOf, type Tensor } from "../../src/graph/tensor.js";
 import { softmax } from "../../src/ops/softmax.js";
+import { place } from "../../src/plan/place.js";
 import { search } from "../../src/plan/place-search.js";
 import { compilePlan } from "../../src/plan/plan.js";
 import { fitBudget, leastOf, type Placed, placeLeast } from "../../src/plan/recompute/budget.js";
@@ -283,8 +284,8 @@ function gradients(random: (from: number, to: number) => number): Tensor[] {
 function programOf(results: readonly Tensor[], use: (program: Program) => void): void {
   compilePlan({
     ...{ results: results.map(nodeOf), states: [], stateLeaves: new Map(), updates: [] },
-    recompute: (units, targets, layOut) => {
-      const whole = layOut(units, targets);
+    recompute: (units, targets, lowerAll) => {
+      const whole = lowerAll(units, targets);
       const own = new Set(whole.lowered.temporaries);
       const argumentBytes = whole.temporaries.reduce((sum, buffer) => sum + (own.has(buffer) ? 0 : buffer.bytes), 0);
       // That arguments pass is left out, as it is of the search for the optimum.
@@ -292,12 +293,11 @@ function programOf(results: readonly Tensor[], use: (program: Program) => void):
       use({
         model,
         bound: new Bound(operationsOf({ ...whole, ...targets, roots: targets.results, steps: whole.lowered.steps })),
-        bytes: whole.temporaryBytes,
+        bytes: place(whole.temporaries),
         place: (route, enough) => {
           const { units, resolve } = rebuild(model, route);
           const moved = { results: targets.results.map(resolve), updates: [] };
-          const { programBytes } = layOut(units, moved, Number.POSITIVE_INFINITY);
-          return layOut(units, moved, enough + programBytes).temporaryBytes;
+          return place(lowerAll(units, moved).temporaries, enough);
         },
       });
       return { units, targets, originals: new Map(), copies: new Set() };

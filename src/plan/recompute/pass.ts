@@ -5,11 +5,11 @@ import type { RecomputePolicy } from "../../graph/policy.js";
 import type { Origin } from "../../graph/sites.js";
 import { isWithin, type Node } from "../../graph/tensor.js";
 import { isLeaf, topological } from "../../graph/walk.js";
-import { aligned } from "../buffer.js";
+import { aligned, type Buffer } from "../buffer.js";
 import type { Unit } from "../fuse.js";
 import type { Targets } from "../lower.js";
-import { liveBytes } from "../place.js";
-import type { LaidOut, LayOut, Scheduled } from "../plan.js";
+import { liveBytes, place } from "../place.js";
+import type { LowerAll, Program, Scheduled } from "../plan.js";
 import { type Fitted, fitBudget, type Least, leastOf, type Placed, placeLeast } from "./budget.js";
 import { Effort } from "./effort.js";
 import { modelOf, type UnitModel, type Value } from "./model.js";
@@ -39,9 +39,14 @@ function placeOf(step: readonly Node[], { originOf }: Wanted): string {
   return `${module ? `, in ${module}` : ""}${source === null ? "" : `, at ${source}`}`;
 }
 
-/** The bytes that a schedule takes in the arena, all told. */
-function arenaOf({ temporaryBytes, programBytes }: LaidOut, { otherBytes = 0 }: Wanted): number {
+/** The bytes that a program takes in the arena, all told, if its temporaries take so many. */
+function arenaOf({ programBytes }: Program, temporaryBytes: number, { otherBytes = 0 }: Wanted): number {
   return aligned(temporaryBytes) + programBytes + otherBytes;
+}
+
+/** As {@link arenaOf}, with as few bytes of temporaries as are found to be enough. */
+function fewestOf(program: Program, wanted: Wanted): number {
+  return arenaOf(program, place(program.temporaries), wanted);
 }
 
 /** The names of values that are in memory. That of a view which moves nothing is a name of what it shows. */
@@ -101,26 +106,24 @@ function dropsOf(model: UnitModel, { policy, forward }: Wanted): Map<number, num
 /** A schedule as recomputation sees it. */
 interface Candidate {
   readonly model: UnitModel;
+  readonly targets: Targets;
   /** Values that are given up in any case. */
   readonly drops: ReadonlyMap<number, number>;
-  readonly laidOut: LaidOut;
+  readonly program: Program;
 }
 
-function candidateOf(units: readonly Unit[], targets: Targets, wanted: Wanted, layOut: LayOut): Candidate {
-  // Without a budget, where it lies does not matter yet.
-  const laidOut =
-    wanted.budget === undefined ? layOut(units, targets, Number.POSITIVE_INFINITY) : layOut(units, targets);
-  const own = new Set(laidOut.lowered.temporaries);
-  const inputs = laidOut.temporaries.filter((buffer) => !own.has(buffer));
-  const model = modelOf(units, laidOut.lowered, inputs);
-  return { model, drops: dropsOf(model, wanted), laidOut };
+function candidateOf(units: readonly Unit[], targets: Targets, wanted: Wanted, lowerAll: LowerAll): Candidate {
+  const program = lowerAll(units, targets);
+  const { lowered, temporaries } = program;
+  const model = modelOf(units, lowered, temporaries.slice(0, temporaries.length - lowered.temporaries.length));
+  return { model, targets, drops: dropsOf(model, wanted), program };
 }
 
 /** The program of a route. */
-function along({ model }: Candidate, { results, updates }: Targets, chosen: Route): Scheduled {
+function along({ model, targets }: Candidate, chosen: Route): Scheduled {
   const { units, resolve, originals, copies } = rebuild(model, chosen);
-  const moved = updates.map(({ slot, node }) => ({ slot, node: resolve(node) }));
-  return { units, targets: { results: results.map(resolve), updates: moved }, originals, copies };
+  const updates = targets.updates.map(({ slot, node }) => ({ slot, node: resolve(node) }));
+  return { units, targets: { results: targets.results.map(resolve), updates }, originals, copies };
 }
 
 /** A program and what it computes again. */
@@ -137,33 +140,48 @@ interface Misfit {
   /** Places that; null if there is nothing. */
   placed(): (Fit & { readonly bytes: number }) | null;
   /** The bytes that the program takes as it is, if it may be so. */
-  readonly whole: number;
+  whole(): number;
+}
+
+function offsetsOf(temporaries: readonly Buffer[]): Float64Array {
+  return Float64Array.from(temporaries, ({ offset }) => offset);
+}
+
+/** Where the temporaries of a route's program were placed in the fewest bytes. */
+interface Layout {
+  readonly bytes: number;
+  readonly offsets: Float64Array;
 }
 
 function keepTo(
   candidate: Candidate,
-  targets: Targets,
   wanted: Wanted,
   budget: number,
-  layOut: LayOut,
+  lowerAll: LowerAll,
   effort: Effort,
 ): Fit | Misfit {
-  const { model, drops, laidOut } = candidate;
+  const { model, targets, drops, program } = candidate;
   // What is not a temporary of this program is not the search's to decide.
-  const fixed = arenaOf({ ...laidOut, temporaryBytes: 0 }, wanted);
-  /** What temporaries and program may take, if of the temporaries so many bytes may. */
-  const room = (bytes: number): number => bytes + fixed - (wanted.otherBytes ?? 0);
-  const place = (chosen: Route, enough: number, isHard = false): Placed => {
-    const scheduled = along(candidate, targets, chosen);
-    const other = layOut(scheduled.units, scheduled.targets, room(enough), isHard);
-    const bound = arenaOf({ ...other, temporaryBytes: liveBytes(other.temporaries) }, wanted) - fixed;
-    return { bytes: arenaOf(other, wanted) - fixed, bound, work: workOf(other) };
+  const fixed = arenaOf(program, 0, wanted);
+  const layouts = new Map<Route, Layout>();
+  const placeAlong = (chosen: Route, enough: number, isHard = false): Placed => {
+    const scheduled = along(candidate, chosen);
+    const other = lowerAll(scheduled.units, scheduled.targets);
+    const { temporaries } = other;
+    const besides = arenaOf(other, 0, wanted) - fixed - aligned(0);
+    const bytes = aligned(place(temporaries, enough - besides, isHard)) + besides;
+    if (bytes < (layouts.get(chosen)?.bytes ?? Number.POSITIVE_INFINITY)) {
+      layouts.set(chosen, { bytes, offsets: offsetsOf(temporaries) });
+    }
+    return { bytes, bound: aligned(liveBytes(temporaries)) + besides, work: workOf(other) };
   };
-  const fitOf = ({ route, enough, isHard = false }: Fitted): Fit => {
-    const scheduled = { ...along(candidate, targets, route), enough: room(enough), isHard };
-    return { scheduled, cost: route.cost / model.cost };
+  const fitOf = ({ route, enough, isHard }: Fitted): Fit => {
+    // It may be another one's that does the same, which was placed for both.
+    if (!layouts.has(route)) placeAlong(route, enough, isHard);
+    const { offsets } = layouts.get(route) as Layout;
+    return { scheduled: { ...along(candidate, route), offsets }, cost: route.cost / model.cost };
   };
-  const fitted = fitBudget(model, budget - fixed, drops, place, effort.share(FITTING));
+  const fitted = fitBudget(model, budget - fixed, drops, placeAlong, effort.share(FITTING));
   if (fitted !== null) return fitOf(fitted);
   let known: Least | null = null;
   const leastRoutes = (): Least => {
@@ -177,10 +195,10 @@ function keepTo(
       return { peakBytes: peakBytes + fixed, unit: (model.units[unit] as Unit).nodes };
     },
     placed: () => {
-      const least = placeLeast(leastRoutes(), place, effort.share(PLACING_LEAST));
+      const least = placeLeast(leastRoutes(), placeAlong, effort.share(PLACING_LEAST));
       return least && { ...fitOf(least), bytes: least.bytes + fixed };
     },
-    whole: drops.size === 0 ? arenaOf(laidOut, wanted) : Number.POSITIVE_INFINITY,
+    whole: () => (drops.size === 0 ? fewestOf(lowerAll(model.units, targets), wanted) : Number.POSITIVE_INFINITY),
   };
 }
 
@@ -194,7 +212,7 @@ const OTHER = 0.5;
 const [WORK_A_STEP, WORK_A_TEMPORARY] = [1000, 1000];
 
 /** The work of making a program of a route, as {@link Effort} counts it. */
-function workOf({ lowered, temporaries }: LaidOut): number {
+function workOf({ lowered, temporaries }: Program): number {
   return WORK_A_STEP * lowered.steps.length + WORK_A_TEMPORARY * temporaries.length;
 }
 
@@ -204,37 +222,42 @@ const MUCH = 0.1;
 /**
  * Rewrites a schedule so that it keeps to what is asked for. Without a checkpoint, a policy or a budget that it does
  * not fit, it stays as it is.
- * @param layOut lowers and places a schedule
+ * @param lowerAll lowers a schedule
  * @throws ArenaError where the budget is below the least that was found to be possible
  */
-export function recompute(units: readonly Unit[], targets: Targets, wanted: Wanted, layOut: LayOut): Scheduled {
+export function recompute(units: readonly Unit[], targets: Targets, wanted: Wanted, lowerAll: LowerAll): Scheduled {
   const asTheyAre = { units, targets, originals: new Map(), copies: new Set<Node>() };
   const { policy, budget } = wanted;
   const marked = units.some(({ nodes }) => nodes.some(({ holder }) => holder !== null));
   if (!marked && policy === undefined && budget === undefined) return asTheyAre;
-  const plain = candidateOf(units, targets, wanted, layOut);
-  const { model, drops } = plain;
-  const bytes = arenaOf(plain.laidOut, wanted);
-  if (drops.size === 0 && (budget === undefined || bytes <= budget)) return asTheyAre;
+  const plain = candidateOf(units, targets, wanted, lowerAll);
+  const { model, drops, program } = plain;
+  if (drops.size === 0) {
+    if (budget === undefined) return asTheyAre;
+    const { temporaries } = program;
+    const bound = arenaOf(program, liveBytes(temporaries), wanted);
+    if (bound <= budget && fewestOf(program, wanted) <= budget)
+      return { ...asTheyAre, offsets: offsetsOf(temporaries) };
+  }
   if (policy === "nothing") {
     throw new ArenaError(
-      `compile: without computing anything again this function takes ${bytes} bytes, and the memory budget is ${budget}; leave out recompute: "nothing" to have values computed again`,
+      `compile: without computing anything again this function takes ${fewestOf(program, wanted)} bytes, and the memory budget is ${budget}; leave out recompute: "nothing" to have values computed again`,
     );
   }
   if (budget === undefined) {
     const free = route(model, Number.POSITIVE_INFINITY, { score: SCORES[0] as Score, dropAfter: drops });
     if (!isRoute(free)) throw new Error("checkpoints compute values again more often than a plan can hold");
-    return along(plain, targets, free);
+    return along(plain, free);
   }
   const most = Math.max(0, ...model.values.map(({ bytes }) => bytes)) / 2;
   const states = new Set(targets.updates.map(({ node }) => node));
   // Where it is another order, the plain one mostly needs far more.
   const early = sumEarly(units, new Set([...targets.results, ...states]), most);
   let order = early ?? units;
-  const first = early === null ? plain : candidateOf(early, targets, wanted, layOut);
+  const first = early === null ? plain : candidateOf(early, targets, wanted, lowerAll);
   const nodes = units.reduce((sum, unit) => sum + unit.nodes.length, 0);
   const effort = new Effort(LEAST_EFFORT + EFFORT_A_NODE * nodes);
-  let best = keepTo(first, targets, wanted, budget, layOut, effort);
+  let best = keepTo(first, wanted, budget, lowerAll, effort);
   const tried = [best];
   if (best.scheduled === null || best.cost > MUCH) {
     const splits = [
@@ -245,8 +268,8 @@ export function recompute(units: readonly Unit[], targets: Targets, wanted: Want
     for (const split of splits) {
       const other = split(order);
       if (other === null) continue;
-      const candidate = candidateOf(other, targets, wanted, layOut);
-      const fit = keepTo(candidate, targets, wanted, budget, layOut, effort.share(OTHER));
+      const candidate = candidateOf(other, targets, wanted, lowerAll);
+      const fit = keepTo(candidate, wanted, budget, lowerAll, effort.share(OTHER));
       tried.push(fit);
       if (!isBetter(fit, best)) continue;
       best = fit;
@@ -255,7 +278,7 @@ export function recompute(units: readonly Unit[], targets: Targets, wanted: Want
   }
   if (best.scheduled !== null) return best.scheduled;
   // Where the peak is in the updates, computing again may only make it worse.
-  let least = best.whole;
+  let least = best.whole();
   const misfits = tried.filter((fit) => fit.scheduled === null);
   for (const misfit of misfits.sort((a, b) => a.least().peakBytes - b.least().peakBytes)) {
     if (misfit.least().peakBytes >= least) break;
