@@ -9,6 +9,9 @@ export interface Columns {
   readonly kept: Uint8Array;
   readonly inputs: Int32Array;
   readonly inputsFrom: Int32Array;
+  /** Values that have it among their inputs. */
+  readonly dependents: Int32Array;
+  readonly dependentsFrom: Int32Array;
   readonly uses: Int32Array;
   readonly usesFrom: Int32Array;
 }
@@ -26,6 +29,8 @@ export function columnsOf(model: Model): Columns {
       return from;
     };
     const [inputs, uses] = [values.map((value) => value.inputs), values.map((value) => value.uses)];
+    const dependents: number[][] = values.map(() => []);
+    for (const [v, list] of inputs.entries()) for (const x of list) dependents[x]?.push(v);
     columns = {
       bytes: Float64Array.from(values, ({ bytes }) => bytes),
       cost: Float64Array.from(values, ({ cost }) => cost),
@@ -33,6 +38,8 @@ export function columnsOf(model: Model): Columns {
       kept: Uint8Array.from(values, ({ kept }) => (kept ? 1 : 0)),
       inputs: Int32Array.from(inputs.flat()),
       inputsFrom: startsOf(inputs),
+      dependents: Int32Array.from(dependents.flat()),
+      dependentsFrom: startsOf(dependents),
       uses: Int32Array.from(uses.flat()),
       usesFrom: startsOf(uses),
     };

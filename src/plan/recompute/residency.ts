@@ -1,7 +1,9 @@
 /** Which values are in memory while a schedule is walked, and which of them are still waited for. */
 import { Alive } from "./alive.js";
+import { Bits } from "./bits.js";
 import { type Columns, columnsOf } from "./columns.js";
 import type { Model, Value } from "./model.js";
+import { Outlook } from "./outlook.js";
 import { type Action, type Choices, type Given, gapOf } from "./route.js";
 
 /** The values that are given up in any case, in a column. */
@@ -23,6 +25,8 @@ export class Residency {
   /** For each value, the unit after which it is given up in any case; -1 for none, and null for none at all. */
   protected readonly drops: Int32Array | null;
   protected readonly resident: Uint8Array;
+  /** Of what is in memory, what need not stay. */
+  protected readonly loose: Bits;
   /** How many of the actions under way read each value. */
   protected readonly locked: Int32Array;
   protected readonly nextUse: Int32Array;
@@ -32,6 +36,7 @@ export class Residency {
   /** Whether a value will be computed again, so that it claims its inputs, and by how many each is claimed. */
   protected readonly claims: Uint8Array;
   protected readonly claimed: Int32Array;
+  protected readonly outlook: Outlook;
   private readonly stack: number[] = [];
   /** What has been done so far. */
   protected readonly actions: Action[] = [];
@@ -55,13 +60,17 @@ export class Residency {
     this.columns = columnsOf(model);
     this.drops = dropsOf(choices, count);
     this.given = { last: new Int32Array(count).fill(-1), gaps: new Set(), stayed: new Set() };
-    this.resident = new Uint8Array(count);
+    const [resident, ran, claims] = [new Uint8Array(count), new Uint8Array(count), new Uint8Array(count)];
+    const nextUse = new Int32Array(count);
+    this.resident = resident;
+    this.loose = new Bits(count);
     this.locked = new Int32Array(count);
-    this.nextUse = new Int32Array(count);
-    this.ran = new Uint8Array(count);
+    this.nextUse = nextUse;
+    this.ran = ran;
     this.known = new Uint8Array(count);
-    this.claims = new Uint8Array(count);
+    this.claims = claims;
     this.claimed = new Int32Array(count);
+    this.outlook = new Outlook(this.columns, { resident, ran, nextUse, claims });
     this.touched = new Int32Array(count);
     this.before = new Int32Array(model.work.length);
     this.freed = new Float64Array(model.work.length);
@@ -97,7 +106,7 @@ export class Residency {
 
   /** Brings into line with a change to `v` what it claims, and what nothing waits for any more. */
   protected refresh(changed: number): void {
-    const { stack, resident, locked, claimed } = this;
+    const { stack, resident, locked, claimed, outlook } = this;
     const { inputs, inputsFrom, kept } = this.columns;
     stack.push(changed);
     for (let v = stack.pop(); v !== undefined; v = stack.pop()) {
@@ -110,6 +119,7 @@ export class Residency {
       for (let i = inputsFrom[v] as number; i < (inputsFrom[v + 1] as number); i++) {
         const x = inputs[i] as number;
         (claimed[x] as number) += claims === 1 ? 1 : -1;
+        outlook.wait(x);
         stack.push(x);
       }
     }
@@ -129,6 +139,8 @@ export class Residency {
   private leave(v: number): void {
     const bytes = this.columns.bytes[v] as number;
     this.resident[v] = 0;
+    this.loose.delete(v);
+    this.outlook.move(v);
     this.live -= bytes;
     const [from, to] = [this.touched[v] as number, this.actions.length];
     if (from < to && this.locked[v] === 0) this.alive.correct(from, to, -bytes);
@@ -147,12 +159,19 @@ export class Residency {
     }
   }
 
+  /** Notes that the unit of a value has run. */
+  protected pass(v: number): void {
+    this.ran[v] = 1;
+    this.outlook.add(v);
+  }
+
   /** Brings a value into memory. */
   protected hold(v: number): void {
     this.touched[v] = this.actions.length + 1;
     this.resident[v] = 1;
-    this.ran[v] = 1;
     this.known[v] = 1;
+    if (this.columns.kept[v] === 0) this.loose.add(v);
+    this.outlook.move(v);
     this.live += this.value(v).bytes;
     this.refresh(v);
   }
@@ -177,6 +196,7 @@ export class Residency {
     let next = from + (this.nextUse[v] as number);
     while (next < (usesFrom[v + 1] as number) && (uses[next] as number) <= this.time) next++;
     this.nextUse[v] = next - from;
+    this.outlook.wait(v);
     this.refresh(v);
   }
 }

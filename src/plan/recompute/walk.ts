@@ -50,9 +50,6 @@ interface Again extends Need {
 }
 
 class Walk extends Residency {
-  /** For each value, when it is needed next: by a unit, or for computing another one again. */
-  private readonly needed: Float64Array;
-  private readonly again: Float64Array;
   private readonly scores: Float64Array;
   /** How many values go after each look at all of them, and those that go next, the last first. */
   private readonly batch: number;
@@ -73,8 +70,6 @@ class Walk extends Residency {
     super(model, choices);
     this.most = effort.forOne();
     const count = model.values.length;
-    this.needed = new Float64Array(count);
-    this.again = new Float64Array(count);
     this.scores = new Float64Array(count);
     this.batch = Math.ceil(count / MANY);
   }
@@ -125,7 +120,7 @@ class Walk extends Residency {
     const deferred = this.makeRoom(bytes, this.deferrable(work, placed, joined));
     if ("given" in deferred) return deferred;
     for (const v of outputs) {
-      this.ran[v] = 1;
+      this.pass(v);
       this.end = Math.max(this.end, v + 1);
       if (deferred.includes(v)) this.refresh(v);
       else this.hold(v);
@@ -342,46 +337,19 @@ class Walk extends Residency {
 
   // ── Making room ───────────────────────────────────────────────────────────────────────────────────────────────────
 
-  /** Works out when each value, computed so far or by the unit that runs, is needed, and what it would cost to compute it again. */
-  private look(outputs: readonly number[]): void {
-    const { needed, again, resident, nextUse, claims, ran } = this;
-    const { inputs, inputsFrom, uses, usesFrom, cost } = this.columns;
-    const end = Math.max(this.end, ...outputs.map((v) => v + 1));
-    this.spent += LOOK_WORK * end;
-    for (let v = 0; v < end; v++) {
-      if (ran[v] === 0 && !outputs.includes(v)) continue;
-      const next = (usesFrom[v] as number) + (nextUse[v] as number);
-      needed[v] = next < (usesFrom[v + 1] as number) ? (uses[next] as number) : Number.POSITIVE_INFINITY;
-      let sum = cost[v] as number;
-      const last = inputsFrom[v + 1] as number;
-      for (let i = inputsFrom[v] as number; i < last; i++) {
-        const x = inputs[i] as number;
-        if (resident[x] === 0) sum += again[x] as number;
-      }
-      again[v] = sum;
-    }
-    for (let v = end - 1; v >= 0; v--) {
-      if (claims[v] === 0) continue;
-      const time = needed[v] as number;
-      const last = inputsFrom[v + 1] as number;
-      for (let i = inputsFrom[v] as number; i < last; i++) {
-        const x = inputs[i] as number;
-        if (time < (needed[x] as number)) needed[x] = time;
-      }
-    }
-  }
-
   /** Of the values that could be given up or left for later, the one with the best score; -1 if there is none. */
   private victim(deferrable: readonly number[], deferred: readonly number[]): number {
-    const { again, batch, end, following, locked, resident, scores } = this;
-    const { kept } = this.columns;
+    const { batch, following, locked, loose, outlook, scores } = this;
+    const { again } = outlook;
     for (let v = following.pop(); v !== undefined; v = following.pop()) if (this.canGo(v)) return v;
-    this.look(deferrable);
+    for (const v of deferrable) outlook.add(v);
+    outlook.update();
+    this.spent += LOOK_WORK * Math.max(this.end, ...deferrable.map((v) => v + 1));
     let [best, most] = [-1, 0];
     // The best, by falling score.
     const first: number[] = [];
-    for (let v = 0; v < end; v++) {
-      if (resident[v] === 0 || locked[v] !== 0 || kept[v] === 1) continue;
+    for (let v = loose.from(0); v !== -1; v = loose.from(v + 1)) {
+      if (locked[v] !== 0) continue;
       const score = this.scoreOf(v, again[v] as number);
       if (score > most) [best, most] = [v, score];
       if (batch === 1 || score <= 0) continue;
@@ -405,7 +373,7 @@ class Walk extends Residency {
     const { choices, time } = this;
     const gap = gapOf(v, this.nextUse[v] as number);
     if (choices.pinned?.has(gap)) return 0;
-    const needed = this.needed[v] as number;
+    const needed = this.outlook.needed[v] as number;
     const distance = Math.min(needed - time, this.values.length);
     const score = choices.score(this.columns.bytes[v] as number, Math.max(1, cost), distance);
     // What goes later in any case may as well be gone from here on, and other values stay for that.
