@@ -6,6 +6,7 @@ import { collapse, expandView, isContiguous } from "../graph/view.js";
 import { InputKind, Layout } from "../isa.js";
 import { MicroOp } from "../micro-op.js";
 import type { PlanOperand } from "./buffer.js";
+import { type Term, type TermOperation, Terms } from "./terms.js";
 
 /** A chain ready for encoding. */
 export interface Chain {
@@ -84,104 +85,149 @@ export function operationsOf(
   apart: Nodes = NONE,
   fusions: readonly MicroOpFusion[] = FUSIONS,
 ): Operation[] {
-  const uses = new Map<Node, number>();
-  for (const node of nodes) for (const x of node.inputs) uses.set(x, (uses.get(x) ?? 0) + 1);
-  const operations = new Map<Node, Operation>();
-  /** The operation that gives an operand, if nothing else wants its result. */
-  const source = (x: Node, contracts?: true): Operation | undefined =>
-    uses.get(x) === 1 && !alone.has(x) && !(contracts && apart.has(x)) ? operations.get(x) : undefined;
-  for (const node of nodes) {
-    let op = microOpOf(node);
-    let operands = node.inputs;
+  return operationsOn(termsOf(new Terms(), nodes, alone, apart), fusions).map(({ op, term, operands }) => ({
+    op,
+    node: term.node,
+    operands: operands.map(({ node }) => node),
+  }));
+}
+
+function termsOf(known: Terms, nodes: readonly Node[], stored: Nodes, apart: Nodes): Term[] {
+  const terms = known.chain(nodes);
+  for (const term of terms) {
+    term.isStored = stored.has(term.node);
+    term.isApart = apart.has(term.node);
+  }
+  return terms;
+}
+
+function operationsOn(terms: readonly Term[], fusions: readonly MicroOpFusion[]): TermOperation[] {
+  for (const { inputs } of terms) {
+    for (const x of inputs) {
+      x.uses = 0;
+      x.operation = null;
+    }
+  }
+  for (const { inputs } of terms) for (const x of inputs) x.uses++;
+  for (const term of terms) {
+    term.op ??= microOpOf(term.node);
+    let { op } = term;
+    let operands = term.inputs;
     for (const fusion of fusions) {
       if (op !== fusion.outer) continue;
-      const { place, mate = place, inner, fused, contracts } = fusion;
-      const at = [place, mate].find((k) => source(operands[k] as Node, contracts)?.op === inner);
-      if (at === undefined) continue;
-      const part = operations.get(operands[at] as Node) as Operation;
-      operations.delete(part.node);
+      const { place, mate = place, fused } = fusion;
+      const [first, second] = [operands[place] as Term, operands[mate] as Term];
+      const at = canMove(first, fusion) ? place : canMove(second, fusion) ? mate : -1;
+      if (at === -1) continue;
+      const inner = operands[at] as Term;
+      const { operands: moved } = inner.operation as TermOperation;
+      inner.operation = null;
       op = fused;
       operands = operands.flatMap((x, k) => {
-        if (k === place) return part.operands;
-        return k === at ? [operands[place] as Node] : [x];
+        if (k === place) return moved;
+        return k === at ? [first] : [x];
       });
     }
-    operations.set(node, { op, node, operands });
+    term.operation = { op, term, operands };
   }
-  return withAdamSteps([...operations.values()]);
+  const operations: TermOperation[] = [];
+  for (const { operation } of terms) if (operation !== null) operations.push(operation);
+  return withAdamSteps(operations);
+}
+
+/** Whether what gives an operand moves into the operation that reads it: nothing else may want its result. */
+function canMove({ operation, uses, isStored, isApart }: Term, { inner, contracts }: MicroOpFusion): boolean {
+  return operation !== null && operation.op === inner && uses === 1 && !isStored && !(contracts && isApart);
 }
 
 /** Brings the three micro-operations of each step of Adam together, and marks the first, for one loop to run them. */
-function withAdamSteps(operations: Operation[]): Operation[] {
+function withAdamSteps(operations: TermOperation[]): TermOperation[] {
   for (const last of operations.filter(({ op }) => op === MicroOp.DivRootMulAdd)) {
-    const [average, square] = last.operands.map((x) => operations.find(({ node }) => node === x));
+    const [average, square] = last.operands.map(({ operation }) => operation);
     if (average?.op !== MicroOp.SubMulAdd || square?.op !== MicroOp.MulAddMulMul) continue;
-    const results = [average.node, square.node];
+    const results = [average.term, square.term];
     const at = operations.indexOf(last);
     const first = Math.min(operations.indexOf(average), operations.indexOf(square));
-    const readsResult = ({ operands }: Operation): boolean => operands.some((x) => results.includes(x));
+    const readsResult = ({ operands }: TermOperation): boolean => operands.some((x) => results.includes(x));
     if (operations.slice(first, at).some(readsResult) || last.operands.slice(2).some((x) => results.includes(x)))
       continue;
     const before = operations.slice(0, at).filter((operation) => operation !== average && operation !== square);
-    const step = [{ ...average, op: MicroOp.AdamStep }, square, last];
-    operations.splice(0, at + 1, ...before, ...step);
+    average.term.operation = { ...average, op: MicroOp.AdamStep };
+    operations.splice(0, at + 1, ...before, average.term.operation, square, last);
   }
   return operations;
 }
 
-/** Gives every value a slot: inputs, then outputs, then as few registers as their lifetimes allow. */
-function assignSlots(
-  operations: readonly Operation[],
-  inputs: readonly Node[],
-  outputs: readonly Node[],
-): { slots: Map<Node, number>; registers: number; lastUse: Map<Node, number> } {
-  const slots = new Map<Node, number>();
-  for (const node of [...inputs, ...outputs]) slots.set(node, slots.size);
-  const lastUse = new Map<Node, number>();
-  operations.forEach(({ operands }, i) => {
-    for (const x of operands) lastUse.set(x, i);
-  });
-  const firstRegister = slots.size;
-  const free: number[] = [];
-  let registers = 0;
-  operations.forEach(({ node, operands }, i) => {
-    // An operand that dies here hands its register to the result: micro-operations load before they store.
-    for (const x of new Set(operands)) {
-      const slot = slots.get(x) as number;
-      if (slot >= firstRegister && lastUse.get(x) === i) free.push(slot);
-    }
-    if (!slots.has(node)) slots.set(node, free.pop() ?? firstRegister + registers++);
-  });
-  return { slots, registers, lastUse };
+/** What values inside of a chain take: how many have a slot, and how many registers among these. */
+interface Slots {
+  readonly slots: number;
+  readonly registers: number;
 }
 
-function inputsOf(operations: readonly Operation[], nodes: readonly Node[]): Node[] {
-  const own = new Set(nodes);
-  return [...new Set(operations.flatMap(({ operands }) => operands))].filter((x) => !own.has(x));
+/** Gives every value a slot: inputs, then outputs, then as few registers as their lifetimes allow. */
+function assignSlots(operations: readonly TermOperation[], inputs: readonly Term[], outputs: readonly Term[]): Slots {
+  for (const { term } of operations) term.slot = -1;
+  let slots = 0;
+  for (const term of inputs) term.slot = slots++;
+  for (const term of outputs) term.slot = slots++;
+  for (const { term } of operations) term.lastUse = -1;
+  for (let i = 0; i < operations.length; i++) {
+    for (const x of (operations[i] as TermOperation).operands) x.lastUse = i;
+  }
+  const firstRegister = slots;
+  const free: number[] = [];
+  let registers = 0;
+  for (let i = 0; i < operations.length; i++) {
+    const { term, operands } = operations[i] as TermOperation;
+    // An operand that dies here hands its register to the result: micro-operations load before they store.
+    for (const x of operands) {
+      if (x.slot < firstRegister || x.lastUse !== i) continue;
+      free.push(x.slot);
+      // What it reads twice dies once.
+      x.lastUse = -1;
+    }
+    if (term.slot !== -1) continue;
+    slots++;
+    term.slot = free.pop() ?? firstRegister + registers++;
+  }
+  return { slots, registers };
+}
+
+function inputsOf(operations: readonly TermOperation[], terms: readonly Term[]): Term[] {
+  for (const { operands } of operations) for (const x of operands) x.isOwn = false;
+  for (const term of terms) term.isOwn = true;
+  const inputs: Term[] = [];
+  for (const { operands } of operations) {
+    for (const x of operands) {
+      if (x.isOwn) continue;
+      x.isOwn = true;
+      inputs.push(x);
+    }
+  }
+  return inputs;
 }
 
 /**
- * Whether nodes, all over one shape, fit one instruction: its slots and registers suffice.
- * @param values where those from outside of the chain are
- * @param stored nodes that are needed outside of the chain
- * @param apart as in {@link encodeChain}
+ * Whether a chain, all over one shape, fits one instruction: its slots and registers suffice.
+ * @param terms its nodes, inputs first; those needed outside of it are marked as stored
+ * @param isStrided whether an input from outside of the chain is read by strides
  */
-export function fitsChain(
-  nodes: readonly Node[],
-  values: ReadonlyMap<Node, PlanOperand>,
-  stored: Nodes,
-  apart: Nodes,
-): boolean {
-  const { shape } = nodes[0] as Node;
-  const operations = operationsOf(nodes, stored, apart);
-  const inputNodes = inputsOf(operations, nodes);
-  const strided = inputNodes.filter((node) => {
-    const operand = values.get(node);
-    return operand !== undefined && describeInput(operand, shape, false).kind === InputKind.Strided;
-  });
-  const outputs = nodes.filter((node) => stored.has(node));
-  const { slots, registers } = assignSlots(operations, inputNodes, outputs);
-  return slots.size <= Layout.MaxSlots && registers + strided.length <= Layout.MaxRegisters;
+export function fitsChain(terms: readonly Term[], isStrided: (input: Term) => boolean): boolean {
+  const operations = operationsOn(terms, FUSIONS);
+  const inputs = inputsOf(operations, terms);
+  let strided = 0;
+  for (const x of inputs) if (isStrided(x)) strided++;
+  const { slots, registers } = assignSlots(
+    operations,
+    inputs,
+    terms.filter(({ isStored }) => isStored),
+  );
+  return slots <= Layout.MaxSlots && registers + strided <= Layout.MaxRegisters;
+}
+
+/** Whether a chain over a shape reads an operand by strides. */
+export function readsByStrides(operand: PlanOperand, shape: readonly number[]): boolean {
+  return describeInput(operand, shape, false).kind === InputKind.Strided;
 }
 
 /**
@@ -197,17 +243,19 @@ export function encodeChain(
   apart: Nodes = NONE,
 ): Chain {
   const { shape } = nodes[0] as Node;
-  const outputs = [...targets.keys()];
-  const operations = operationsOf(nodes, targets, apart);
-  const inputNodes = inputsOf(operations, nodes);
+  const known = new Terms();
+  const terms = termsOf(known, nodes, targets, apart);
+  const outputs = [...targets.keys()].map((node) => known.of(node));
+  const operations = operationsOn(terms, FUSIONS);
+  const inputTerms = inputsOf(operations, terms);
   const records = new Set(operations.filter(({ op }) => op === MicroOp.RandomBits).flatMap(({ operands }) => operands));
-  const inputs = inputNodes.map((node) => describeInput(values.get(node) as PlanOperand, shape, records.has(node)));
+  const inputs = inputTerms.map((x) => describeInput(values.get(x.node) as PlanOperand, shape, records.has(x)));
   const strided = inputs.filter(({ kind }) => kind === InputKind.Strided);
   const dims = collapse(
     shape,
     strided.map(({ strides }) => strides),
   );
-  const { slots, registers, lastUse } = assignSlots(operations, inputNodes, outputs);
+  const { slots, registers } = assignSlots(operations, inputTerms, outputs);
   const rank = strided.length === 0 ? 0 : dims.length;
 
   const words: (number | PlanOperand)[] = [
@@ -223,17 +271,17 @@ export function encodeChain(
       words.push(...dims.map(({ strides }) => strides[k] as number));
     }
   }
-  for (const node of outputs) words.push(targets.get(node) as PlanOperand);
-  for (const { op, node, operands } of operations) {
-    const [a = 0, b = 0, c = 0, d = 0, e = 0, f = 0] = operands.map((x) => slots.get(x) as number);
-    words.push(op | ((slots.get(node) as number) << 8) | (a << 16) | (b << 24), c | (d << 8) | (e << 16) | (f << 24));
+  for (const { node } of outputs) words.push(targets.get(node) as PlanOperand);
+  for (const { op, term, operands } of operations) {
+    const [a = 0, b = 0, c = 0, d = 0, e = 0, f = 0] = operands.map(({ slot }) => slot);
+    words.push(op | (term.slot << 8) | (a << 16) | (b << 24), c | (d << 8) | (e << 16) | (f << 24));
   }
-  if (slots.size > Layout.MaxSlots || registers + strided.length > Layout.MaxRegisters) {
+  if (slots > Layout.MaxSlots || registers + strided.length > Layout.MaxRegisters) {
     throw new Error(
-      `a chain of ${nodes.length} nodes needs ${slots.size} slots and ${registers + strided.length} registers`,
+      `a chain of ${nodes.length} nodes needs ${slots} slots and ${registers + strided.length} registers`,
     );
   }
-  return { words, inPlace: reusable(operations, inputNodes, inputs, outputs, lastUse) };
+  return { words, inPlace: reusable(operations, inputTerms, inputs, outputs) };
 }
 
 function describeInput(operand: PlanOperand, shape: readonly number[], record: boolean): Input {
@@ -246,18 +294,17 @@ function describeInput(operand: PlanOperand, shape: readonly number[], record: b
 
 /** Pairs of an output and an input where nothing reads the input, or its buffer, once the output is written. */
 function reusable(
-  operations: readonly Operation[],
-  inputNodes: readonly Node[],
+  operations: readonly TermOperation[],
+  inputTerms: readonly Term[],
   inputs: readonly Input[],
-  outputs: readonly Node[],
-  lastUse: ReadonlyMap<Node, number>,
+  outputs: readonly Term[],
 ): Chain["inPlace"] {
   return outputs.flatMap((output) => {
-    const written = operations.findIndex(({ node }) => node === output);
+    const written = operations.findIndex(({ term }) => term === output);
     return inputs.flatMap(({ operand, kind }, i) => {
       const alone = inputs.filter((other) => other.operand.buffer === operand.buffer).length === 1;
-      const safe = kind === InputKind.Contiguous && alone && (lastUse.get(inputNodes[i] as Node) as number) <= written;
-      return safe ? [{ output, input: operand }] : [];
+      const safe = kind === InputKind.Contiguous && alone && (inputTerms[i] as Term).lastUse <= written;
+      return safe ? [{ output: output.node, input: operand }] : [];
     });
   });
 }

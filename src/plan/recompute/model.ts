@@ -5,11 +5,12 @@
 import { sameShape, sizeOf } from "../../graph/shape.js";
 import type { Node } from "../../graph/tensor.js";
 import { isLeaf } from "../../graph/walk.js";
-import { Layout } from "../../isa.js";
 import { type Buffer, paddedBytes } from "../buffer.js";
-import { fitsChain, MULTIPLY_ADD, operationsOf } from "../chain.js";
+import { MULTIPLY_ADD, operationsOf } from "../chain.js";
 import type { Unit } from "../fuse.js";
 import type { Lowered } from "../lower.js";
+import { Terms, inputsFirst as termsInOrder } from "../terms.js";
+import { fitting } from "./fits.js";
 
 /** What reads values: a unit, or the nodes that compute a value again. */
 export interface Host {
@@ -135,20 +136,7 @@ function cloneOf(node: Node, { nodes, head }: Unit, inMemory: (x: Node) => boole
 
 /** Some nodes, each once, inputs before their users. */
 export function inputsFirst(nodes: readonly Node[]): Node[] {
-  const own = new Set(nodes);
-  const order = new Set<Node>();
-  for (const node of nodes) {
-    const stack = [node];
-    for (let top = stack.at(-1); top !== undefined; top = stack.at(-1)) {
-      const missing = top.inputs.find((x) => own.has(x) && !order.has(x));
-      if (missing !== undefined) stack.push(missing);
-      else {
-        order.add(top);
-        stack.pop();
-      }
-    }
-  }
-  return [...order];
+  return termsInOrder(new Terms().chain(nodes)).map(({ node }) => node);
 }
 
 function isElementwise(node: Node): boolean {
@@ -328,7 +316,6 @@ export function modelOf(units: readonly Unit[], lowered: Lowered, inputs: readon
     };
   });
   const apart = roundedApart(units, stored);
-  const fitting = new Map<string, boolean>();
   const computed = units.filter(({ nodes: [first] }) => first !== undefined && !isLeaf(first));
   return {
     units,
@@ -339,19 +326,6 @@ export function modelOf(units: readonly Unit[], lowered: Lowered, inputs: readon
     argumentBytes: [...argumentsRead.values()].reduce((sum, { bytes }) => sum + bytes, 0),
     passingArguments: [...argumentsRead.values()],
     cost: computed.reduce((sum, { nodes }) => sum + costOf(nodes, [], nodes.slice(-1)), 0),
-    fits: (hosts, joined, deferred) => {
-      const chains = [...hosts, ...joined.map((v) => values[v] as Value)];
-      if (chains.reduce((sum, { operands }) => sum + operands, 0) <= Layout.MaxRegisters) return true;
-      const key = `${hosts.map(({ id }) => id)};${joined};${deferred}`;
-      const known = fitting.get(key);
-      if (known !== undefined) return known;
-      const left = new Set(deferred.map((v) => (values[v] as Value).node));
-      const memory = hosts.flatMap((host) => host.stored).filter((node) => !left.has(node));
-      const inner = joined.flatMap((v) => (values[v] as Value).chain);
-      const nodes = inputsFirst([...inner, ...hosts.flatMap(({ chain }) => chain)]);
-      const fits = fitsChain(nodes, lowered.values, new Set(memory), apart);
-      fitting.set(key, fits);
-      return fits;
-    },
+    fits: fitting(values, lowered.values, apart),
   };
 }
