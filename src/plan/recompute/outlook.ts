@@ -2,7 +2,7 @@
 import { Bits } from "./bits.js";
 import type { Columns } from "./columns.js";
 
-/** What of a walk's state that depends on, by value: see {@link Residency}. */
+/** The parts of a walk's state on which that depends, by value: see {@link Residency}. */
 export interface State {
   readonly resident: Uint8Array;
   readonly ran: Uint8Array;
@@ -12,7 +12,7 @@ export interface State {
 
 /**
  * An outlook on the rest of a walk, for the values whose units have run. A change to one value is a change to few others:
- * these are marked, and worked out anew only before somebody looks. (Working all out at each look took a third of a search.)
+ * these are marked, and worked out anew before somebody looks. (Working out all of them at each look took a third of a walk.)
  */
 export class Outlook {
   /** By value: the unit that needs it next, by itself or for computing another one again; Infinity for none. */
