@@ -40,32 +40,41 @@ function microOpOf(node: Node): MicroOp {
 
 /**
  * Micro-operations that are two others in one: what computes the operand at `place` of `outer` moves into it, and its
- * operands take that place. The operand at `mate` may change places with it.
+ * operands take that place. The operand at `mate`, if another, may change places with it.
  */
 interface MicroOpFusion {
-  /** The inner result is not rounded on the relaxed build: the only kind that changes bits. */
-  readonly contracts?: true;
   readonly outer: MicroOp;
   readonly place: number;
-  readonly mate?: number;
+  readonly mate: number;
   readonly inner: MicroOp;
   readonly fused: MicroOp;
+  /** The inner result is not rounded on the relaxed build: the only kind that changes bits. */
+  readonly contracts: boolean;
+}
+
+function fusion(
+  outer: MicroOp,
+  place: number,
+  mate: number,
+  inner: MicroOp,
+  fused: MicroOp,
+  contracts = false,
+): MicroOpFusion {
+  return { outer, place, mate, inner, fused, contracts };
 }
 
 /** The only one that contracts: a product is not rounded before it is added to something. */
-export const MULTIPLY_ADD: readonly MicroOpFusion[] = [
-  { outer: MicroOp.Add, place: 0, mate: 1, inner: MicroOp.Mul, fused: MicroOp.MulAdd, contracts: true },
-];
+export const MULTIPLY_ADD: readonly MicroOpFusion[] = [fusion(MicroOp.Add, 0, 1, MicroOp.Mul, MicroOp.MulAdd, true)];
 
 const FUSIONS: readonly MicroOpFusion[] = [
   ...MULTIPLY_ADD,
   // Moving averages, and what an optimizer does with them.
-  { outer: MicroOp.MulAdd, place: 0, mate: 1, inner: MicroOp.Sub, fused: MicroOp.SubMulAdd },
-  { outer: MicroOp.MulAdd, place: 0, mate: 1, inner: MicroOp.Sqrt, fused: MicroOp.RootMulAdd },
-  { outer: MicroOp.MulAdd, place: 0, mate: 1, inner: MicroOp.DivRoot, fused: MicroOp.DivRootMulAdd },
-  { outer: MicroOp.MulAdd, place: 2, inner: MicroOp.Mul, fused: MicroOp.MulAddMul },
-  { outer: MicroOp.MulAddMul, place: 2, mate: 3, inner: MicroOp.Mul, fused: MicroOp.MulAddMulMul },
-  { outer: MicroOp.Div, place: 1, inner: MicroOp.RootMulAdd, fused: MicroOp.DivRoot },
+  fusion(MicroOp.MulAdd, 0, 1, MicroOp.Sub, MicroOp.SubMulAdd),
+  fusion(MicroOp.MulAdd, 0, 1, MicroOp.Sqrt, MicroOp.RootMulAdd),
+  fusion(MicroOp.MulAdd, 0, 1, MicroOp.DivRoot, MicroOp.DivRootMulAdd),
+  fusion(MicroOp.MulAdd, 2, 2, MicroOp.Mul, MicroOp.MulAddMul),
+  fusion(MicroOp.MulAddMul, 2, 3, MicroOp.Mul, MicroOp.MulAddMulMul),
+  fusion(MicroOp.Div, 1, 1, MicroOp.RootMulAdd, MicroOp.DivRoot),
 ];
 
 /** Some nodes. */
@@ -115,7 +124,7 @@ function operationsOn(terms: readonly Term[], fusions: readonly MicroOpFusion[])
     let operands = term.inputs;
     for (const fusion of fusions) {
       if (op !== fusion.outer) continue;
-      const { place, mate = place, fused } = fusion;
+      const { place, mate, fused } = fusion;
       const [first, second] = [operands[place] as Term, operands[mate] as Term];
       const at = canMove(first, fusion) ? place : canMove(second, fusion) ? mate : -1;
       if (at === -1) continue;
@@ -299,11 +308,14 @@ function reusable(
   inputs: readonly Input[],
   outputs: readonly Term[],
 ): Chain["inPlace"] {
+  const alone = inputs.map(
+    ({ operand, kind }) =>
+      kind === InputKind.Contiguous && inputs.filter((other) => other.operand.buffer === operand.buffer).length === 1,
+  );
   return outputs.flatMap((output) => {
     const written = operations.findIndex(({ term }) => term === output);
-    return inputs.flatMap(({ operand, kind }, i) => {
-      const alone = inputs.filter((other) => other.operand.buffer === operand.buffer).length === 1;
-      const safe = kind === InputKind.Contiguous && alone && (inputTerms[i] as Term).lastUse <= written;
+    return inputs.flatMap(({ operand }, i) => {
+      const safe = alone[i] === true && (inputTerms[i] as Term).lastUse <= written;
       return safe ? [{ output: output.node, input: operand }] : [];
     });
   });

@@ -4,27 +4,39 @@ import { Layout } from "../../isa.js";
 import type { PlanOperand } from "../buffer.js";
 import { fitsChain, type Nodes, readsByStrides } from "../chain.js";
 import { inputsFirst, type Term, Terms } from "../terms.js";
-import type { Host, Model, Value } from "./model.js";
 
-/** A host's chain, and what of it is stored. */
+/** What may be computed within something else, or something else within it. */
+export interface Chained {
+  /** Names it among all of them. */
+  readonly id: number;
+  /** Its elementwise nodes, in order, and which of its nodes go to memory. */
+  readonly chain: readonly Node[];
+  readonly stored: readonly Node[];
+  /** How many nodes the chain has, and how many operands they have. */
+  readonly operands: number;
+}
+
+/** A chain in terms, and those of its own that are stored. */
 interface Chain {
   readonly terms: readonly Term[];
   readonly stored: readonly Term[];
 }
 
 /**
- * What {@link Model.fits} is for the values of a model.
+ * Whether the chains of hosts fit one instruction if chains of other values are computed within them, and some values that
+ * they would store are not.
+ * @param values by number
  * @param operands where values are
  * @param apart products that are rounded before they are added to something
  */
 export function fitting(
-  values: readonly Value[],
+  values: readonly Chained[],
   operands: ReadonlyMap<Node, PlanOperand>,
   apart: Nodes,
-): Model["fits"] {
+): (hosts: readonly Chained[], joined: readonly number[], deferred: readonly number[]) => boolean {
   const known = new Terms();
   const chains: Chain[] = [];
-  const chainOf = ({ id, chain, stored }: Host): Chain => {
+  const chainOf = ({ id, chain, stored }: Chained): Chain => {
     let found = chains[id];
     if (found === undefined) {
       found = { terms: known.chain(chain), stored: stored.map((node) => known.of(node)) };
@@ -52,14 +64,14 @@ export function fitting(
   return (hosts, joined, deferred) => {
     let count = 0;
     for (const host of hosts) count += host.operands;
-    for (const v of joined) count += (values[v] as Value).operands;
+    for (const v of joined) count += (values[v] as Chained).operands;
     if (count <= Layout.MaxRegisters) return true;
     const all: Term[] = [];
-    for (const v of joined) all.push(...chainOf(values[v] as Value).terms);
+    for (const v of joined) all.push(...chainOf(values[v] as Chained).terms);
     const own = hosts.map(chainOf);
     for (const { terms } of own) all.push(...terms);
     for (const { stored } of own) for (const term of stored) term.isStored = true;
-    for (const v of deferred) known.of((values[v] as Value).node).isStored = false;
+    for (const v of deferred) for (const term of chainOf(values[v] as Chained).stored) term.isStored = false;
     const terms = inputsFirst(all);
     const fits = fitsChain(terms, stridesIn((terms[0] as Term).node.shape));
     for (const { stored } of own) for (const term of stored) term.isStored = false;

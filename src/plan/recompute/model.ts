@@ -10,21 +10,14 @@ import { MULTIPLY_ADD, operationsOf } from "../chain.js";
 import type { Unit } from "../fuse.js";
 import type { Lowered } from "../lower.js";
 import { Terms, inputsFirst as termsInOrder } from "../terms.js";
-import { fitting } from "./fits.js";
+import { type Chained, fitting } from "./fits.js";
 
 /** What reads values: a unit, or the nodes that compute a value again. */
-export interface Host {
-  /** Names it among all hosts. */
-  readonly id: number;
+export interface Host extends Chained {
   /** Values that it reads. */
   readonly inputs: readonly number[];
   /** Of these, chains over its own shape that only its chain reads: they can be computed within it. */
   readonly joins: readonly number[];
-  /** Its elementwise nodes, in order, and which of them go to memory. */
-  readonly chain: readonly Node[];
-  /** How many nodes these are, and how many operands they have. */
-  readonly operands: number;
-  readonly stored: readonly Node[];
 }
 
 function operandsOf(chain: readonly Node[]): number {
