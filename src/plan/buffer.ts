@@ -60,3 +60,9 @@ export function programBytes(words: number, poolBytes: number): number {
 export function paddedBytes(buffer: Buffer): number {
   return Math.ceil(buffer.bytes / Layout.Alignment) * Layout.Alignment;
 }
+
+/** A buffer that stands for a state's memory. */
+export function stateBuffer(slot: number, bytes: number, node: Node | null): Buffer {
+  const region: Region = { kind: "state", slot };
+  return { region, bytes, node, first: 0, last: Number.POSITIVE_INFINITY, offset: 0, reuses: null };
+}

@@ -1,22 +1,14 @@
 /** Lowering: from units to steps. Views become strides, chains and kernels become instructions on buffers. */
 import type { Epilogue, KernelContext, Lowering, Operand } from "../graph/primitive.js";
-import { formatShape, sameShape, sizeOf } from "../graph/shape.js";
+import { formatShape, sizeOf } from "../graph/shape.js";
 import type { Node } from "../graph/tensor.js";
 import { collapse, expandView, isContiguous, type Layout as View, wholeView } from "../graph/view.js";
 import { isLeaf } from "../graph/walk.js";
 import { Flag, Layout, Opcode } from "../isa.js";
-import type { Buffer, PlanOperand, Region, Step } from "./buffer.js";
-import { encodeChain, operationsOf } from "./chain.js";
-import { originalOf } from "./copy.js";
+import { type Buffer, type PlanOperand, type Step, stateBuffer } from "./buffer.js";
+import { encodeChain } from "./chain.js";
 import type { Unit } from "./fuse.js";
-
-/** What a program must do with the values that it computes. */
-export interface Targets {
-  /** Values that the host reads after the run. */
-  readonly results: readonly Node[];
-  /** New values of states: they are in place when the run ends. */
-  readonly updates: readonly { readonly slot: number; readonly node: Node }[];
-}
+import { type Decide, type Targets, writtenDirectly } from "./updates.js";
 
 /** Where the leaves' values are. */
 export type LeafOperand = (node: Node) => PlanOperand;
@@ -32,6 +24,25 @@ export interface Lowered {
   readonly values: ReadonlyMap<Node, PlanOperand>;
   /** The number of the first step of each unit. */
   readonly starts: readonly number[];
+}
+
+/** A program while units are lowered. */
+export interface Unfinished extends Pick<Lowered, "steps" | "temporaries"> {
+  readonly values: Map<Node, PlanOperand>;
+  /** Nodes whose values must reach memory. */
+  readonly outside: ReadonlySet<Node>;
+  /** The state that a node's value may be written to directly, by node. */
+  readonly direct: ReadonlyMap<Node, number>;
+  /** Lowers a unit other than a leaf. */
+  lowerAnew(unit: Unit): void;
+}
+
+/** Does what was done before for units that are alike. */
+export interface Memo {
+  /** Lowers a unit other than a leaf. */
+  lower(unit: Unit, program: Unfinished): void;
+  /** Decides on writing in place, for nodes whose values must reach memory `outside`. */
+  isInPlace(...where: [...Parameters<Decide>, outside: ReadonlySet<Node>]): boolean;
 }
 
 const NO_EPILOGUE: Epilogue = { bias: null, chain: false };
@@ -54,21 +65,37 @@ function isAcross({ shape, strides }: View): boolean {
   return outer.some(({ stride }) => stride !== 0 && near(stride));
 }
 
-class Lowerer {
+/** Nodes whose values must reach memory: roots, and what another unit reads. */
+function neededOutside(unitOf: ReadonlyMap<Node, number>, { results, updates }: Targets): Set<Node> {
+  const needed = new Set<Node>([...results, ...updates.map(({ node }) => node)]);
+  for (const [node, unit] of unitOf) {
+    if (!isLeaf(node)) for (const input of node.inputs) if (unitOf.get(input) !== unit) needed.add(input);
+  }
+  return needed;
+}
+
+class Lowerer implements Unfinished {
   readonly steps: Step[] = [];
   readonly temporaries: Buffer[] = [];
-  private readonly values = new Map<Node, PlanOperand>();
-  /** The state that a node's value may be written to directly, by node. */
-  private readonly direct = new Map<Node, { slot: number; bytes: number }>();
-  private readonly outside: ReadonlySet<Node>;
+  readonly values = new Map<Node, PlanOperand>();
+  readonly outside: ReadonlySet<Node>;
+  readonly direct: ReadonlyMap<Node, number>;
 
   constructor(
     private readonly units: readonly Unit[],
     private readonly targets: Targets,
     private readonly leafOperand: LeafOperand,
+    private readonly memo: Memo | undefined,
   ) {
-    this.outside = this.neededOutsideOfUnits();
-    this.planDirectUpdates();
+    const unitOf = new Map<Node, number>();
+    for (const [i, { nodes }] of units.entries()) for (const node of nodes) unitOf.set(node, i);
+    this.outside = neededOutside(unitOf, targets);
+    const slotOf = (leaf: Node): number | null => {
+      const { region } = leafOperand(leaf).buffer;
+      return region.kind === "state" ? region.slot : null;
+    };
+    const decide: Decide = (unit, node, slot, find) => memo?.isInPlace(unit, node, slot, find, this.outside) ?? find();
+    this.direct = writtenDirectly(units, unitOf, targets, this.outside, slotOf, decide);
   }
 
   run(): Lowered {
@@ -82,79 +109,18 @@ class Lowerer {
     return { steps: this.steps, temporaries: this.temporaries, results, values: this.values, starts };
   }
 
-  /** Nodes whose values must reach memory: roots, and what another unit reads. */
-  private neededOutsideOfUnits(): Set<Node> {
-    const needed = new Set<Node>([...this.targets.results, ...this.targets.updates.map(({ node }) => node)]);
-    for (const unit of this.units) {
-      const own = new Set(unit.nodes);
-      for (const node of unit.nodes) {
-        if (!isLeaf(node)) for (const input of node.inputs) if (!own.has(input)) needed.add(input);
-      }
-    }
-    return needed;
-  }
-
-  /**
-   * A new state may be written over the old one where nothing reads the old one afterwards, and nothing can stop the
-   * program any more: a run that fails leaves every state as it was. The unit that writes it may itself read it, if it
-   * is a chain that reads each element before it writes it.
-   */
-  private planDirectUpdates(): void {
-    if (this.targets.updates.length === 0) return;
-    const lastReader = new Map<number, number>();
-    const slotOf = new Map<Node, number>();
-    this.units.forEach((unit, position) => {
-      for (const node of unit.nodes) {
-        if (isLeaf(node)) {
-          const { region } = this.leafOperand(node).buffer;
-          if (region.kind === "state") slotOf.set(node, region.slot);
-          continue;
-        }
-        for (const input of node.inputs) {
-          const slot = slotOf.get(input);
-          if (slot === undefined) continue;
-          lastReader.set(slot, position);
-          if (node.primitive.lowering.kind === "view") slotOf.set(node, slot);
-        }
-      }
-    });
-    // Results, and states that become the new value of others, are read when all units have run.
-    for (const node of [...this.targets.results, ...this.targets.updates.map((update) => update.node)]) {
-      const slot = slotOf.get(node);
-      if (slot !== undefined) lastReader.set(slot, Number.POSITIVE_INFINITY);
-    }
-    const unitOf = new Map(this.units.flatMap((unit, i) => unit.nodes.map((node) => [node, { unit, i }] as const)));
-    const lastFallible = checks(this.units).at(-1) ?? -1;
-    for (const { slot, node } of this.targets.updates) {
-      const place = unitOf.get(node);
-      if (place === undefined || isLeaf(node) || node.primitive.lowering.kind === "view") continue;
-      if (this.direct.has(node) || slotOf.has(node)) continue;
-      if (place.i <= lastFallible) continue;
-      const last = lastReader.get(slot) ?? -1;
-      const safe = last < place.i || (last === place.i && this.readsInPlace(place.unit, node, slot, slotOf));
-      if (safe) this.direct.set(node, { slot, bytes: 4 * sizeOf(node.shape) });
-    }
-  }
-
-  /** Whether `unit` is a chain that reads state `slot` only element by element, and never after writing `node`. */
-  private readsInPlace(unit: Unit, node: Node, slot: number, slotOf: ReadonlyMap<Node, number>): boolean {
-    if (node.primitive.lowering.kind !== "elementwise") return false;
-    // A product reads its operands again and again while the chain behind it writes.
-    if (unit.head?.inputs.some((x) => slotOf.get(x) === slot)) return false;
-    const chain = unit.nodes.filter((member) => member.primitive.lowering.kind === "elementwise");
-    const operations = operationsOf(chain, this.outside, unit.apart);
-    const written = operations.findIndex((operation) => operation.node === node);
-    return operations.every(({ operands }, i) =>
-      operands.every((x) => slotOf.get(x) !== slot || (isLeaf(x) && i <= written && sameShape(x.shape, node.shape))),
-    );
-  }
-
   private lowerUnit(unit: Unit): void {
     const [first] = unit.nodes as [Node];
     if (isLeaf(first)) {
       this.values.set(first, this.leafOperand(first));
       return;
     }
+    if (this.memo === undefined) this.lowerAnew(unit);
+    else this.memo.lower(unit, this);
+  }
+
+  lowerAnew(unit: Unit): void {
+    const [first] = unit.nodes as [Node];
     const { lowering } = first.primitive;
     switch (lowering.kind) {
       case "elementwise":
@@ -199,11 +165,9 @@ class Lowerer {
 
   /** A new row-major buffer for the value of `node`: its state's own memory where that may be overwritten. */
   private allocate(node: Node): PlanOperand {
-    const direct = this.direct.get(node);
-    const buffer =
-      direct === undefined
-        ? this.temporary(4 * sizeOf(node.shape), node)
-        : stateBuffer(direct.slot, direct.bytes, node);
+    const slot = this.direct.get(node);
+    const bytes = 4 * sizeOf(node.shape);
+    const buffer = slot === undefined ? this.temporary(bytes, node) : stateBuffer(slot, bytes, node);
     const operand: PlanOperand = { buffer, dtype: node.dtype, ...wholeView(node.shape) };
     this.values.set(node, operand);
     return operand;
@@ -444,7 +408,7 @@ class Lowerer {
 
   /** Copies the updates that were not written directly; all are read before the first is written. */
   private copyUpdates(): void {
-    const rest = this.targets.updates.filter(({ slot, node }) => this.direct.get(node)?.slot !== slot);
+    const rest = this.targets.updates.filter(({ slot, node }) => this.direct.get(node) !== slot);
     const written = new Set(rest.map(({ slot }) => slot));
     const staged = rest.map(({ slot, node }) => {
       const value = this.valueOf(node);
@@ -462,27 +426,7 @@ class Lowerer {
   }
 }
 
-/** The units whose data can stop the program: indices that no earlier unit has found to be in range. */
-export function checks(units: readonly Unit[]): number[] {
-  const checked = new Set<string>();
-  return units.flatMap(({ nodes: [node] }, i) => {
-    if (node === undefined || isLeaf(node)) return [];
-    const { lowering } = node.primitive;
-    if (lowering.kind !== "kernel" || lowering.checks === undefined) return [];
-    const key = `${originalOf(node.inputs[lowering.checks.input] as Node).id}<${lowering.checks.size(node.inputs, node.attrs)}`;
-    if (checked.has(key)) return [];
-    checked.add(key);
-    return [i];
-  });
-}
-
-/** A buffer that stands for a state's memory. */
-export function stateBuffer(slot: number, bytes: number, node: Node | null): Buffer {
-  const region: Region = { kind: "state", slot };
-  return { region, bytes, node, first: 0, last: Number.POSITIVE_INFINITY, offset: 0, reuses: null };
-}
-
 /** Lowers units, in their order, to steps. */
-export function lower(units: readonly Unit[], targets: Targets, leafOperand: LeafOperand): Lowered {
-  return new Lowerer(units, targets, leafOperand).run();
+export function lower(units: readonly Unit[], targets: Targets, leafOperand: LeafOperand, memo?: Memo): Lowered {
+  return new Lowerer(units, targets, leafOperand, memo).run();
 }

@@ -13,14 +13,15 @@ import type { Node } from "../graph/tensor.js";
 import { verifyGraph } from "../graph/verify.js";
 import { wholeView } from "../graph/view.js";
 import { topological } from "../graph/walk.js";
-import { type Buffer, type PlanOperand, paddedBytes, programBytes, type Step } from "./buffer.js";
+import { type Buffer, type PlanOperand, paddedBytes, programBytes, type Step, stateBuffer } from "./buffer.js";
 import { originalOf } from "./copy.js";
 import { type Code, encode } from "./encode.js";
 import { fuse, type Unit } from "./fuse.js";
-import { type Lowered, lower, stateBuffer, type Targets } from "./lower.js";
+import { type Lowered, lower, type Memo } from "./lower.js";
 import { liveBytes, place, placeAgain } from "./place.js";
 import { printArena, printSteps } from "./print.js";
 import { schedule } from "./schedule.js";
+import type { Targets } from "./updates.js";
 
 /** A leaf that the host fills before a run. */
 export interface Feed {
@@ -75,10 +76,12 @@ export interface Scheduled {
   readonly copies: ReadonlySet<Node>;
   /** Where its temporaries were placed; if not given, as few bytes are looked for as can be found. */
   readonly offsets?: Float64Array;
+  /** By what it was lowered. */
+  readonly memo?: Memo;
 }
 
 /** Lowers a schedule. All programs share the buffers of their arguments, whose lifetimes are those of the last one. */
-export type LowerAll = (units: readonly Unit[], targets: Targets) => Program;
+export type LowerAll = (units: readonly Unit[], targets: Targets, memo?: Memo) => Program;
 
 /**
  * Rewrites a schedule so that values are computed again instead of being kept.
@@ -223,9 +226,9 @@ export function compilePlan(request: Request): Plan {
   const forward = differentiated.length > 0 ? simplified.slice(wanted.length) : results;
   const updates = request.updates.map(({ slot }, i) => ({ slot, node: roots[results.length + i] as Node }));
   const leaves = new Leaves(request.stateLeaves);
-  const lowerAll: LowerAll = (scheduled, targets) => {
+  const lowerAll: LowerAll = (scheduled, targets, memo) => {
     for (const buffer of leaves.inputs.values()) buffer.last = -1;
-    const lowered = lower(scheduled, targets, (node) => leaves.operand(node));
+    const lowered = lower(scheduled, targets, (node) => leaves.operand(node), memo);
     const words = lowered.steps.reduce((sum, step) => sum + step.words.length + 1, 1);
     const temporaries = [...leaves.inputs.values(), ...lowered.temporaries];
     return { lowered, temporaries, programBytes: programBytes(words, 4 * leaves.poolWords().length) };
@@ -234,8 +237,8 @@ export function compilePlan(request: Request): Plan {
   const asItIs: Scheduled = { units: plain, targets: { results, updates }, originals: new Map(), copies: new Set() };
   const pass = request.recompute ?? forCheckpoints;
   const scheduled = pass === null ? asItIs : pass(plain, asItIs.targets, lowerAll, forward);
-  const { units, targets, originals, copies, offsets } = scheduled;
-  const { lowered, temporaries } = lowerAll(units, targets);
+  const { units, targets, originals, copies, offsets, memo } = scheduled;
+  const { lowered, temporaries } = lowerAll(units, targets, memo);
   const temporaryBytes = offsets === undefined ? place(temporaries) : placeAgain(temporaries, offsets);
   if (checking) verifyGraph("recomputation", targetNodes(targets), wanted);
   debug(1, () => {

@@ -11,7 +11,7 @@ import { sizeOf } from "../graph/shape.js";
 import type { Node } from "../graph/tensor.js";
 import { isLeaf } from "../graph/walk.js";
 import type { Unit } from "./fuse.js";
-import { checks, type Targets } from "./lower.js";
+import { checks, type Targets } from "./updates.js";
 
 /** Which units read what which others compute, by number. */
 export interface Dependencies {

@@ -7,9 +7,9 @@ import { isWithin, type Node } from "../../graph/tensor.js";
 import { isLeaf, topological } from "../../graph/walk.js";
 import { aligned, type Buffer } from "../buffer.js";
 import type { Unit } from "../fuse.js";
-import type { Targets } from "../lower.js";
 import { liveBytes, place } from "../place.js";
 import type { LowerAll, Program, Scheduled } from "../plan.js";
+import type { Targets } from "../updates.js";
 import { type Fitted, fitBudget, type Least, leastOf, type Placed, placeLeast } from "./budget.js";
 import { Effort } from "./effort.js";
 import { modelOf, type UnitModel, type Value } from "./model.js";
@@ -17,6 +17,7 @@ import { sumEarly } from "./order.js";
 import { rebuild } from "./rebuild.js";
 import { isRoute, type Route, SCORES, type Score } from "./route.js";
 import { splitEpilogues, splitUpdates } from "./split.js";
+import { Templates } from "./templates.js";
 import { route } from "./walk.js";
 
 /** What a program may compute again. */
@@ -227,9 +228,16 @@ const MUCH = 0.1;
  */
 export function recompute(units: readonly Unit[], targets: Targets, wanted: Wanted, lowerAll: LowerAll): Scheduled {
   const asTheyAre = { units, targets, originals: new Map(), copies: new Set<Node>() };
-  const { policy, budget } = wanted;
   const marked = units.some(({ nodes }) => nodes.some(({ holder }) => holder !== null));
-  if (!marked && policy === undefined && budget === undefined) return asTheyAre;
+  if (!marked && wanted.policy === undefined && wanted.budget === undefined) return asTheyAre;
+  const memo = new Templates();
+  return { ...keptTo(asTheyAre, wanted, (units, targets) => lowerAll(units, targets, memo)), memo };
+}
+
+/** What {@link recompute} makes of a schedule of which something is asked. */
+function keptTo(asTheyAre: Scheduled, wanted: Wanted, lowerAll: LowerAll): Scheduled {
+  const { units, targets } = asTheyAre;
+  const { policy, budget } = wanted;
   const plain = candidateOf(units, targets, wanted, lowerAll);
   const { model, drops, program } = plain;
   if (drops.size === 0) {
