@@ -7,6 +7,7 @@
  * All is bounded by counts and not by a clock, so a plan is the same on every machine.
  */
 
+import { type Chosen, Climb } from "./climb.js";
 import { type Effort, unbounded } from "./effort.js";
 import { cheapest } from "./exact.js";
 import type { Model } from "./model.js";
@@ -48,8 +49,8 @@ export interface Placed {
  */
 export type Place = (route: Route, enough: number, isHard?: boolean) => Placed;
 
-/** How often a limit is moved because what keeps to it takes more than the budget when it is placed, or less; and in local search. */
-const [MAX_MOVES, LOCAL_MOVES] = [8, 2];
+/** How often a limit is moved because what keeps to it takes more than the budget when it is placed, or less. */
+const MAX_MOVES = 8;
 /** The least share of the budget by which it is moved. */
 const LEAST_STEP = 1 / 128;
 /**
@@ -59,14 +60,22 @@ const LEAST_STEP = 1 / 128;
 const LARGE = 1000;
 /** The most that is, and how many programs can still be placed when it begins to grow. */
 const [MOST_STEP, HURRY] = [1 / 8, 6];
-/** Stretches over which the local search tries to keep a value after all. */
-const MAX_TRIES = 24;
+/**
+ * Local search starts from so many ways, which cost no more than this many times the best one; from one where that computes no
+ * more than this share of the program again.
+ */
+const [MAX_STARTS, FAR, CHEAP] = [4, 1.5, 0.01];
+/** With how many limits it is done at most. */
+const ROUNDS = 3;
 /** So many programs, the cheapest first, are placed with much work where a little does not bring them into the budget. */
 const HARD = 1;
-/** Units in all walks together, and in all programs that are lowered and placed for their cost; and the fewest of either. */
-const [WALKED_UNITS, PLACED_UNITS, FEWEST] = [150000, 16000, 12];
-/** Of the work that may be done, the share of walks; the rest is for placing what they find. */
-const WALKING = 0.6;
+/**
+ * Units in all walks together, in those of local search for a limit besides, and in all programs that are lowered and placed
+ * for their cost; and the fewest of any.
+ */
+const [WALKED_UNITS, CLIMBED_UNITS, PLACED_UNITS, FEWEST] = [150000, 200000, 16000, 12];
+/** Of the work that may be done, the shares of walks, of those of local search, and of placing what they find. */
+const [WALKING, CLIMBING, PLACING] = [0.4, 0.2, 0.4];
 /** How near the least limit is come to, as a share of it. */
 const PRECISION = 1 / 512;
 /** How near to it another way must come to be followed: placed, it may take less all the same. */
@@ -75,7 +84,7 @@ const NEAR = 1.1;
 const [LEAST_PLACED, LEAST_PLACED_WELL] = [12, 2];
 /** Shares of the budget that chains are planned for: walks keep more than they must where there is room. */
 const SHARES = [1, 0.9, 0.8, 0.7, 0.6, 0.5];
-/** How many of the ways to choose are tried with each of them, and with what is kept at a moment. */
+/** How many of the ways to choose are tried with each of them. */
 const CHAIN_WAYS = 2;
 
 /** How often something may be done to a program: less often to larger ones. */
@@ -83,14 +92,9 @@ function timesFor({ work }: Model, units: number): number {
   return Math.max(FEWEST, Math.floor(units / work.length));
 }
 
-/**
- * Ways to choose, of which no single one is best on every graph.
- * @param listed whether it is those that join often, or the others, which compute values again in the order of reading
- */
-function portfolio(dropAfter: ReadonlyMap<number, number>, listed: boolean): Choices[] {
-  return [false, true].flatMap((joinOften) =>
-    SCORES.map((score) => ({ score, dropAfter, joinOften, asListed: joinOften === listed })),
-  );
+/** Ways to choose, of which no single one is best on every graph. */
+function portfolio(dropAfter: ReadonlyMap<number, number>): Choices[] {
+  return SCORES.map((score) => ({ score, dropAfter }));
 }
 
 /** Tells routes apart (Fowler, Noll and Vo's hash of what they do). */
@@ -149,17 +153,17 @@ class Search {
     private readonly model: Model,
     private readonly budget: number,
     private readonly place: Place,
-    effort: Effort,
+    private readonly effort: Effort,
   ) {
     this.isLarge = model.values.length > LARGE;
     this.walking = effort.share(WALKING);
-    this.placing = effort.share(1 - WALKING);
+    this.placing = effort.share(PLACING);
     this.walks = timesFor(model, WALKED_UNITS);
     this.places = timesFor(model, PLACED_UNITS);
   }
 
   /** Follows ways to choose, the one with the cheapest route first, with limits that come nearer to what fits. */
-  follow(ways: readonly Choices[], mostMoves = MAX_MOVES): void {
+  follow(ways: readonly Choices[]): void {
     const { budget } = this;
     const leads: Lead[] = [];
     const tooLarge = new Set<string>();
@@ -198,7 +202,7 @@ class Search {
       if (over <= 0) this.best = { route: found, bytes, enough: budget, isHard, choices };
       else tooLarge.add(name);
       const moves = lead.moves + 1;
-      if (moves >= mostMoves) continue;
+      if (moves >= MAX_MOVES) continue;
       if (over > 0 && !isMore) {
         // What is over may be for want of one place, and fit a little below.
         const step = Math.max(bound > budget ? bound - budget : over / 2, this.leastStep());
@@ -247,14 +251,42 @@ class Search {
     return Math.min(LEAST_STEP * hurry, MOST_STEP) * this.budget;
   }
 
-  /** Local search: the costliest values are kept after all, one by one, and others go in their place. */
-  refine(from: Fitted & { readonly choices: Choices }): void {
-    const pinned = new Set<number>();
-    for (const gap of costliest(this.model, from.route).slice(0, MAX_TRIES)) {
-      const { best } = this;
-      this.follow([{ ...from.choices, pinned: new Set([...pinned, gap]) }], LOCAL_MOVES);
-      if (this.best !== best) pinned.add(gap);
+  /**
+   * Local search from the way to choose that was best and from others. Where what it comes to takes a little too much when it
+   * is placed, it goes on from there with a limit that is lower.
+   */
+  refine(best: Fitted & Pick<Chosen, "choices">, ways: readonly Choices[]): void {
+    const { model } = this;
+    let limit = this.budget - Math.max(0, this.besides);
+    const most = best.route.cost < CHEAP * model.cost ? 1 : MAX_STARTS;
+    let starts = [best.choices, ...ways];
+    for (let round = 0; round < ROUNDS; round++) {
+      const effort = this.effort.share(CLIMBING / 2 ** round);
+      const climb = new Climb(model, limit, timesFor(model, CLIMBED_UNITS), effort);
+      const near = climb.startsOf(starts, FAR * best.route.cost).slice(0, most);
+      const ends = near.map((start) => climb.from(start)).sort((a, b) => a.found.cost - b.found.cost);
+      const over = this.tryAll(ends);
+      if (over === 0) return;
+      limit -= over;
+      starts = ends.map(({ choices }) => choices);
     }
+  }
+
+  /** Places routes, the cheapest first, until one fits; returns the least bytes by which one of them did not, 0 if there is none. */
+  private tryAll(ends: readonly Chosen[]): number {
+    let least = Number.POSITIVE_INFINITY;
+    for (const { found, choices } of ends) {
+      if (this.best !== null && found.cost >= this.best.route.cost) break;
+      const placed = this.placed(found, nameOf(found));
+      if (placed === null) break;
+      const { bytes, isHard } = placed;
+      if (bytes <= this.budget) {
+        this.best = { route: found, bytes, enough: this.budget, isHard, choices };
+        break;
+      }
+      least = Math.min(least, bytes - this.budget);
+    }
+    return least === Number.POSITIVE_INFINITY ? 0 : least;
   }
 }
 
@@ -274,34 +306,16 @@ export function fitBudget(
   const optimum = cheapest(model, budget, dropAfter, accepts);
   if (optimum !== null) return { route: optimum, bytes, enough: budget };
   const search = new Search(model, budget, place, effort);
-  const ways = portfolio(dropAfter, true);
+  const ways = portfolio(dropAfter);
   const chain = chainOf(model);
   const spares = SHARES.flatMap((share) => chain(share * (budget - model.argumentBytes)) ?? []);
   const along = spares.flatMap((spare) => ways.slice(0, CHAIN_WAYS).map((choices) => ({ ...choices, spare })));
   search.follow([...ways, ...along]);
   const { best } = search;
   if (best === null) return null;
-  search.refine(best);
-  const refined = search.best as NonNullable<Search["best"]>;
-  for (const spare of sparesOf(model, budget)) {
-    search.follow(ways.slice(0, CHAIN_WAYS).map((choices) => ({ ...choices, spare })));
-  }
-  const last = search.best as NonNullable<Search["best"]>;
-  if (last !== refined) search.refine(last);
-  return search.best as NonNullable<Search["best"]>;
-}
-
-/** The stretches at whose ends values are computed again, the costliest first. */
-function costliest({ values }: Model, { actions }: Route): number[] {
-  const total = new Map<number, number>();
-  for (const action of actions) {
-    if (!("again" in action)) continue;
-    action.again.forEach((v, i) => {
-      const gap = action.gaps[i] as number;
-      total.set(gap, (total.get(gap) ?? 0) + (values[v]?.cost ?? 0));
-    });
-  }
-  return [...total.keys()].sort((a, b) => (total.get(b) as number) - (total.get(a) as number) || a - b);
+  const atMoments = [...sparesOf(model, budget)].map((spare) => ({ ...(ways[0] as Choices), spare }));
+  search.refine(best, [...ways, ...atMoments]);
+  return search.best;
 }
 
 /** The routes with which the ways to choose get by with least. No budget enters into it: what they take is enough. */
@@ -310,7 +324,10 @@ export function leastOf(model: Model, dropAfter: ReadonlyMap<number, number>, ef
   let lowest = Number.POSITIVE_INFINITY;
   const routes = new Map<string, Route>();
   let walks = timesFor(model, WALKED_UNITS);
-  for (const choices of portfolio(dropAfter, false)) {
+  const ways = [{ asListed: true }, { joinOften: true }].flatMap((how) =>
+    portfolio(dropAfter).map((choices) => ({ ...choices, ...how })),
+  );
+  for (const choices of ways) {
     // A way that needs much more than one before is not followed any further.
     let [low, limit, high] = [0, NEAR * lowest, Number.POSITIVE_INFINITY];
     let end = 0;

@@ -41,6 +41,17 @@ export interface ChainTable {
   program(length: number, bytes: number): ChainStep[];
 }
 
+/** What going back through a segment takes, by units of memory. */
+interface Segment {
+  readonly costs: Float64Array;
+  /** The stage whose result is kept, if that is not the one before the segment's first: see {@link TAPE}. */
+  readonly ways: Int16Array;
+  /** The fewest units with which it can be done. */
+  readonly least: number;
+  /** What running each of its stages once costs. */
+  readonly once: number;
+}
+
 /** In place of a stage whose result is kept: the first stage of the segment is taped. */
 const TAPE = -1;
 
@@ -60,35 +71,41 @@ export function solveChain(given: readonly Stage[], most: number, unit: number):
   }));
   const at = (stage: number): (typeof stages)[number] => stages[stage] as (typeof stages)[number];
   const units = Math.floor(most / unit);
-  // By the first stage of a segment, the one behind it, and units of memory.
-  const table: { readonly costs: Float64Array; readonly ways: Int16Array }[][] = stages.map(() => []);
-  const segment = (from: number, to: number): (typeof table)[number][number] =>
-    table[from]?.[to] as (typeof table)[number][number];
+  // By the first stage of a segment and the one behind it.
+  const table: Segment[][] = stages.map(() => []);
+  const segment = (from: number, to: number): Segment => table[from]?.[to] as Segment;
 
   const solve = (from: number, to: number): void => {
     const costs = new Float64Array(units + 1).fill(Number.POSITIVE_INFINITY);
     const ways = new Int16Array(units + 1);
     const { cost, tape, back } = at(from);
+    const rest = to === from + 1 ? null : segment(from + 1, to);
     for (let memory = tape + back; memory <= units; memory++) {
-      costs[memory] = cost + (to === from + 1 ? 0 : (segment(from + 1, to).costs[memory - tape] as number));
+      costs[memory] = cost + (rest === null ? 0 : (rest.costs[memory - tape] as number));
       ways[memory] = TAPE;
     }
+    const once = cost + (rest?.once ?? 0);
+    let least = tape + Math.max(back, rest?.least ?? 0);
     let forward = 0;
     let peak = 0;
     for (let kept = from + 1; kept < to; kept++) {
       const { cost, result, during } = at(kept - 1);
       forward += cost;
       peak = Math.max(peak, (kept - 1 > from ? at(kept - 2).result : 0) + result + during);
-      const after = segment(kept, to).costs;
-      const before = segment(from, kept).costs;
-      for (let memory = peak; memory <= units; memory++) {
+      const { costs: after, least: leastAfter } = segment(kept, to);
+      const { costs: before, least: leastBefore } = segment(from, kept);
+      const first = Math.max(peak, leastAfter + result, leastBefore);
+      least = Math.min(least, first);
+      // More memory never costs more, and without computing anything else again it cannot cost less than this.
+      const fewest = once + forward;
+      for (let memory = first; memory <= units && (costs[memory] as number) > fewest; memory++) {
         const sum = forward + (after[memory - result] as number) + (before[memory] as number);
         if (sum >= (costs[memory] as number)) continue;
         costs[memory] = sum;
         ways[memory] = kept;
       }
     }
-    (table[from] as (typeof table)[number])[to] = { costs, ways };
+    (table[from] as Segment[])[to] = { costs, ways, least, once };
   };
   for (let to = 1; to <= stages.length; to++) for (let from = to - 1; from >= 0; from--) solve(from, to);
 

@@ -61,6 +61,8 @@ export interface Choices {
   readonly sunk?: ReadonlySet<number>;
   /** Values that are given up before others. */
   readonly spare?: Spare | undefined;
+  /** A route that costs more is given up. */
+  readonly dearest?: number;
   /** Whether a chain is computed within another even where it is needed once more later. */
   readonly joinOften?: boolean;
   /** Whether values are computed again in the order in which they are read, and not the largest first. */

@@ -60,6 +60,8 @@ class Walk extends Residency {
   /** Work done so far, and the most that may be. */
   private spent = 0;
   private readonly most: number;
+  /** The most that it may cost. */
+  private readonly dearest: number;
 
   constructor(
     model: Model,
@@ -69,6 +71,7 @@ class Walk extends Residency {
   ) {
     super(model, choices);
     this.most = effort.forOne();
+    this.dearest = Math.min(MOST_COST * model.cost, choices.dearest ?? Number.POSITIVE_INFINITY);
     const count = model.values.length;
     this.scores = new Float64Array(count);
     this.batch = Math.ceil(count / MANY);
@@ -90,7 +93,7 @@ class Walk extends Residency {
 
   /** The end of a walk that computes too much again, or takes too long; null for others. */
   private tooMuch(): DeadEnd | null {
-    if (this.cost <= MOST_COST * this.model.cost && this.spent <= this.most) return null;
+    if (this.cost <= this.dearest && this.spent <= this.most) return null;
     return { unit: this.time, bytes: this.live, given: this.given };
   }
 
