@@ -6,7 +6,7 @@ import { collapse, expandView, isContiguous } from "../graph/view.js";
 import { InputKind, Layout } from "../isa.js";
 import { MicroOp } from "../micro-op.js";
 import type { PlanOperand } from "./buffer.js";
-import { type Term, type TermOperation, Terms } from "./terms.js";
+import { type Term, Terms } from "./terms.js";
 
 /** A chain ready for encoding. */
 export interface Chain {
@@ -94,10 +94,10 @@ export function operationsOf(
   apart: Nodes = NONE,
   fusions: readonly MicroOpFusion[] = FUSIONS,
 ): Operation[] {
-  return operationsOn(termsOf(new Terms(), nodes, alone, apart), fusions).map(({ op, term, operands }) => ({
+  return operationsOn(termsOf(new Terms(), nodes, alone, apart), fusions).map(({ op, node, operands }) => ({
     op,
-    node: term.node,
-    operands: operands.map(({ node }) => node),
+    node,
+    operands: operands.map((x) => x.node),
   }));
 }
 
@@ -110,61 +110,67 @@ function termsOf(known: Terms, nodes: readonly Node[], stored: Nodes, apart: Nod
   return terms;
 }
 
-function operationsOn(terms: readonly Term[], fusions: readonly MicroOpFusion[]): TermOperation[] {
+/** The terms of a chain in which operations end. */
+function operationsOn(terms: readonly Term[], fusions: readonly MicroOpFusion[]): Term[] {
   for (const { inputs } of terms) {
     for (const x of inputs) {
       x.uses = 0;
-      x.operation = null;
+      x.isResult = false;
     }
   }
   for (const { inputs } of terms) for (const x of inputs) x.uses++;
   for (const term of terms) {
-    term.op ??= microOpOf(term.node);
-    let { op } = term;
-    let operands = term.inputs;
-    for (const fusion of fusions) {
-      if (op !== fusion.outer) continue;
-      const { place, mate, fused } = fusion;
-      const [first, second] = [operands[place] as Term, operands[mate] as Term];
-      const at = canMove(first, fusion) ? place : canMove(second, fusion) ? mate : -1;
-      if (at === -1) continue;
-      const inner = operands[at] as Term;
-      const { operands: moved } = inner.operation as TermOperation;
-      inner.operation = null;
-      op = fused;
-      operands = operands.flatMap((x, k) => {
-        if (k === place) return moved;
-        return k === at ? [first] : [x];
-      });
-    }
-    term.operation = { op, term, operands };
+    term.micro ??= microOpOf(term.node);
+    term.op = term.micro;
+    term.operands = term.inputs;
+    for (const fusion of fusions) if (term.op === fusion.outer) fuse(term, fusion);
+    term.isResult = true;
   }
-  const operations: TermOperation[] = [];
-  for (const { operation } of terms) if (operation !== null) operations.push(operation);
-  return withAdamSteps(operations);
+  return withAdamSteps(terms.filter(({ isResult }) => isResult));
+}
+
+/** Moves into an operation what computes one of its operands, if that is possible. */
+function fuse(term: Term, fusion: MicroOpFusion): void {
+  const { operands } = term;
+  const { place, mate, fused } = fusion;
+  const [first, second] = [operands[place] as Term, operands[mate] as Term];
+  const part = canMove(first, fusion) ? first : canMove(second, fusion) ? second : null;
+  if (part === null) return;
+  part.isResult = false;
+  term.op = fused;
+  const moved: Term[] = [];
+  for (let k = 0; k < operands.length; k++) {
+    if (k === place) for (const x of part.operands) moved.push(x);
+    else moved.push(k === mate && part === second ? first : (operands[k] as Term));
+  }
+  term.operands = moved;
 }
 
 /** Whether what gives an operand moves into the operation that reads it: nothing else may want its result. */
-function canMove({ operation, uses, isStored, isApart }: Term, { inner, contracts }: MicroOpFusion): boolean {
-  return operation !== null && operation.op === inner && uses === 1 && !isStored && !(contracts && isApart);
+function canMove({ isResult, op, uses, isStored, isApart }: Term, { inner, contracts }: MicroOpFusion): boolean {
+  return isResult && op === inner && uses === 1 && !isStored && !(contracts && isApart);
 }
 
 /** Brings the three micro-operations of each step of Adam together, and marks the first, for one loop to run them. */
-function withAdamSteps(operations: TermOperation[]): TermOperation[] {
+function withAdamSteps(operations: Term[]): Term[] {
   for (const last of operations.filter(({ op }) => op === MicroOp.DivRootMulAdd)) {
-    const [average, square] = last.operands.map(({ operation }) => operation);
-    if (average?.op !== MicroOp.SubMulAdd || square?.op !== MicroOp.MulAddMulMul) continue;
-    const results = [average.term, square.term];
+    const [average, square] = last.operands;
+    if (!isResultOf(average, MicroOp.SubMulAdd) || !isResultOf(square, MicroOp.MulAddMulMul)) continue;
+    const results = [average, square];
     const at = operations.indexOf(last);
     const first = Math.min(operations.indexOf(average), operations.indexOf(square));
-    const readsResult = ({ operands }: TermOperation): boolean => operands.some((x) => results.includes(x));
+    const readsResult = ({ operands }: Term): boolean => operands.some((x) => results.includes(x));
     if (operations.slice(first, at).some(readsResult) || last.operands.slice(2).some((x) => results.includes(x)))
       continue;
-    const before = operations.slice(0, at).filter((operation) => operation !== average && operation !== square);
-    average.term.operation = { ...average, op: MicroOp.AdamStep };
-    operations.splice(0, at + 1, ...before, average.term.operation, square, last);
+    const before = operations.slice(0, at).filter((operation) => !results.includes(operation));
+    average.op = MicroOp.AdamStep;
+    operations.splice(0, at + 1, ...before, average, square, last);
   }
   return operations;
+}
+
+function isResultOf(term: Term | undefined, op: MicroOp): term is Term {
+  return term?.isResult === true && term.op === op;
 }
 
 /** What values inside of a chain take: how many have a slot, and how many registers among these. */
@@ -174,22 +180,22 @@ interface Slots {
 }
 
 /** Gives every value a slot: inputs, then outputs, then as few registers as their lifetimes allow. */
-function assignSlots(operations: readonly TermOperation[], inputs: readonly Term[], outputs: readonly Term[]): Slots {
-  for (const { term } of operations) term.slot = -1;
+function assignSlots(operations: readonly Term[], inputs: readonly Term[], outputs: readonly Term[]): Slots {
+  for (const term of operations) term.slot = -1;
   let slots = 0;
   for (const term of inputs) term.slot = slots++;
   for (const term of outputs) term.slot = slots++;
-  for (const { term } of operations) term.lastUse = -1;
+  for (const term of operations) term.lastUse = -1;
   for (let i = 0; i < operations.length; i++) {
-    for (const x of (operations[i] as TermOperation).operands) x.lastUse = i;
+    for (const x of (operations[i] as Term).operands) x.lastUse = i;
   }
   const firstRegister = slots;
   const free: number[] = [];
   let registers = 0;
   for (let i = 0; i < operations.length; i++) {
-    const { term, operands } = operations[i] as TermOperation;
+    const term = operations[i] as Term;
     // An operand that dies here hands its register to the result: micro-operations load before they store.
-    for (const x of operands) {
+    for (const x of term.operands) {
       if (x.slot < firstRegister || x.lastUse !== i) continue;
       free.push(x.slot);
       // What it reads twice dies once.
@@ -202,7 +208,7 @@ function assignSlots(operations: readonly TermOperation[], inputs: readonly Term
   return { slots, registers };
 }
 
-function inputsOf(operations: readonly TermOperation[], terms: readonly Term[]): Term[] {
+function inputsOf(operations: readonly Term[], terms: readonly Term[]): Term[] {
   for (const { operands } of operations) for (const x of operands) x.isOwn = false;
   for (const term of terms) term.isOwn = true;
   const inputs: Term[] = [];
@@ -281,9 +287,9 @@ export function encodeChain(
     }
   }
   for (const { node } of outputs) words.push(targets.get(node) as PlanOperand);
-  for (const { op, term, operands } of operations) {
-    const [a = 0, b = 0, c = 0, d = 0, e = 0, f = 0] = operands.map(({ slot }) => slot);
-    words.push(op | (term.slot << 8) | (a << 16) | (b << 24), c | (d << 8) | (e << 16) | (f << 24));
+  for (const { op, slot, operands } of operations) {
+    const [a = 0, b = 0, c = 0, d = 0, e = 0, f = 0] = operands.map((x) => x.slot);
+    words.push(op | (slot << 8) | (a << 16) | (b << 24), c | (d << 8) | (e << 16) | (f << 24));
   }
   if (slots > Layout.MaxSlots || registers + strided.length > Layout.MaxRegisters) {
     throw new Error(
@@ -303,7 +309,7 @@ function describeInput(operand: PlanOperand, shape: readonly number[], record: b
 
 /** Pairs of an output and an input where nothing reads the input, or its buffer, once the output is written. */
 function reusable(
-  operations: readonly TermOperation[],
+  operations: readonly Term[],
   inputTerms: readonly Term[],
   inputs: readonly Input[],
   outputs: readonly Term[],
@@ -313,7 +319,7 @@ function reusable(
       kind === InputKind.Contiguous && inputs.filter((other) => other.operand.buffer === operand.buffer).length === 1,
   );
   return outputs.flatMap((output) => {
-    const written = operations.findIndex(({ term }) => term === output);
+    const written = operations.indexOf(output);
     return inputs.flatMap(({ operand }, i) => {
       const safe = alone[i] === true && (inputTerms[i] as Term).lastUse <= written;
       return safe ? [{ output: output.node, input: operand }] : [];

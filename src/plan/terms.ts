@@ -2,28 +2,24 @@
 import type { Node } from "../graph/tensor.js";
 import type { MicroOp } from "../micro-op.js";
 
-/** A micro-operation, what it computes and from what. */
-export interface TermOperation {
-  readonly op: MicroOp;
-  readonly term: Term;
-  readonly operands: readonly Term[];
-}
-
 /** A node and what is known of it in the chain that is looked at. What a pass reads it has set before. */
 export class Term {
   /** None where no chain has the node. */
   inputs: readonly Term[] = [];
-  op: MicroOp | undefined = undefined;
+  /** The micro-operation of the node alone. */
+  micro: MicroOp | undefined = undefined;
   /** Whether it is one of the chain's nodes, and whether it has its place among them. */
   isOwn = false;
   isPlaced = false;
   /** Whether its result is needed outside of the chain, and whether it is a product that is rounded in any case. */
   isStored = false;
   isApart = false;
-  /** How many operands of the chain it is. */
+  /** How many inputs in the chain it is. */
   uses = 0;
-  /** What computes it; null for what is not computed by itself. */
-  operation: TermOperation | null = null;
+  /** Whether an operation ends in it, as which micro-operation and on what: others are parts of one. */
+  isResult = false;
+  op = 0 as MicroOp;
+  operands: readonly Term[] = [];
   /** Where its value is while the chain runs, and the last operation that reads it; -1 for none. */
   slot = -1;
   lastUse = -1;

@@ -7,6 +7,11 @@ export class Bits {
     this.words = new Int32Array((count + 31) >> 5);
   }
 
+  /** Whether a number is in the set. */
+  has(v: number): boolean {
+    return (((this.words[v >> 5] as number) >> (v & 31)) & 1) === 1;
+  }
+
   /** Puts a number in. */
   add(v: number): void {
     (this.words[v >> 5] as number) |= 1 << (v & 31);

@@ -4,6 +4,7 @@ import type { Model } from "./model.js";
 /** What is known of each value, by its number. Lists lie one behind the other, that of value `v` from `From[v]` to `From[v + 1]`. */
 export interface Columns {
   readonly bytes: Float64Array;
+  readonly workspace: Float64Array;
   readonly cost: Float64Array;
   readonly until: Float64Array;
   readonly kept: Uint8Array;
@@ -33,6 +34,7 @@ export function columnsOf(model: Model): Columns {
     for (const [v, list] of inputs.entries()) for (const x of list) dependents[x]?.push(v);
     columns = {
       bytes: Float64Array.from(values, ({ bytes }) => bytes),
+      workspace: Float64Array.from(values, ({ workspace }) => workspace),
       cost: Float64Array.from(values, ({ cost }) => cost),
       until: Float64Array.from(values, ({ until }) => until),
       kept: Uint8Array.from(values, ({ kept }) => (kept ? 1 : 0)),

@@ -7,7 +7,7 @@
  * chain leaves for later, those that memory has no room for are computed when they are needed.
  */
 import { type Effort, unbounded } from "./effort.js";
-import { largest, MOST_SOURCES } from "./largest.js";
+import { Largest, MOST_SOURCES } from "./largest.js";
 import type { Host, Model, Work } from "./model.js";
 import { Residency } from "./residency.js";
 import { type Choices, type DeadEnd, gapOf, isBetter, isRoute, type Route } from "./route.js";
@@ -50,6 +50,7 @@ interface Again extends Need {
 }
 
 class Walk extends Residency {
+  private readonly largest: Largest;
   private readonly scores: Float64Array;
   /** How many values go after each look at all of them, and those that go next, the last first. */
   private readonly batch: number;
@@ -73,6 +74,7 @@ class Walk extends Residency {
     this.most = effort.forOne();
     this.dearest = Math.min(MOST_COST * model.cost, choices.dearest ?? Number.POSITIVE_INFINITY);
     const count = model.values.length;
+    this.largest = new Largest(this.columns, this.resident);
     this.scores = new Float64Array(count);
     this.batch = Math.ceil(count / MANY);
   }
@@ -244,7 +246,7 @@ class Walk extends Residency {
       if (first !== undefined) {
         const isFirst = missing.length === 1 || this.choices.asListed === true;
         if (!isFirst) this.spent += MOST_SOURCES;
-        const next = isFirst ? first : largest(missing, this.values, (v) => this.resident[v] === 1);
+        const next = isFirst ? first : this.largest.of(missing);
         stack.push(this.prepare(next, reads));
         continue;
       }
