@@ -38,6 +38,9 @@ export const AGAIN = 2;
 
 const NONE: readonly number[] = [];
 
+/** What is known of a value while it is worked out what hosts need. */
+const [READ, JOINED] = [1, 2];
+
 /** What is needed to run a host: values in memory, and chains computed within it, inputs first. */
 interface Need {
   readonly reads: readonly number[];
@@ -52,6 +55,8 @@ interface Again extends Need {
 class Walk extends Residency {
   private readonly largest: Largest;
   private readonly scores: Float64Array;
+  /** By value, while it is worked out what hosts need: whether it is read or joined; 0 for what has not been met. */
+  private readonly seen: Uint8Array;
   /** How many values go after each look at all of them, and those that go next, the last first. */
   private readonly batch: number;
   private following: number[] = [];
@@ -76,6 +81,7 @@ class Walk extends Residency {
     const count = model.values.length;
     this.largest = new Largest(this.columns, this.resident);
     this.scores = new Float64Array(count);
+    this.seen = new Uint8Array(count);
     this.batch = Math.ceil(count / MANY);
   }
 
@@ -122,7 +128,8 @@ class Walk extends Residency {
       } else takenOver.push(over);
     }
     this.stay(joined);
-    const deferred = this.makeRoom(bytes, this.deferrable(work, placed, joined));
+    const isFull = this.live + bytes > this.limit;
+    const deferred = this.makeRoom(bytes, isFull ? this.deferrable(work, placed, joined) : NONE);
     if ("given" in deferred) return deferred;
     for (const v of outputs) {
       this.pass(v);
@@ -161,17 +168,13 @@ class Walk extends Residency {
 
   /** What hosts read, if `own` are computed with them. */
   private need(hosts: readonly Host[], own: readonly number[]): Need {
-    const [host, ...others] = hosts as [Host, ...Host[]];
-    if (others.length === 0 && !this.canJoin(host)) return { reads: host.inputs, joined: NONE };
-    const fits = (joined: readonly number[]): boolean => {
-      this.spent += FIT_WORK * joined.length;
-      return this.model.fits(hosts, joined, NONE);
-    };
+    const [host] = hosts as [Host];
+    if (hosts.length === 1 && !this.canJoin(host)) return { reads: host.inputs, joined: NONE };
     let most = MANY_JOINED;
     let all = this.gather(hosts, own, most);
     if (all.joined.length === 0) return all;
     let some: Need | null = null;
-    for (; fits(all.joined); all = this.gather(hosts, own, most)) {
+    for (; this.fits(hosts, all.joined); all = this.gather(hosts, own, most)) {
       if (all.joined.length < most) return all;
       some = all;
       most *= 2;
@@ -181,26 +184,28 @@ class Walk extends Residency {
     for (let high = all.joined.length; high - some.joined.length > 1; ) {
       const middle = (some.joined.length + high) >> 1;
       const found = this.gather(hosts, own, middle);
-      if (fits(found.joined)) some = found;
+      if (this.fits(hosts, found.joined)) some = found;
       else high = middle;
     }
     // What comes behind the first that does not fit may.
-    let tries = MAX_TRIES;
-    return this.gather(hosts, own, some.joined.length, (joined) => tries-- > 0 && fits(joined));
+    return this.gather(hosts, own, some.joined.length, MAX_TRIES);
+  }
+
+  private fits(hosts: readonly Host[], joined: readonly number[]): boolean {
+    this.spent += FIT_WORK * joined.length;
+    return this.model.fits(hosts, joined, NONE);
   }
 
   /**
    * What hosts read if so many chains are computed within them, and those behind them that fit as well. What is within them
    * may be as deep as the graph.
+   * @param tries how many of those behind them are tried
    */
-  private gather(
-    hosts: readonly Host[],
-    own: readonly number[],
-    count: number,
-    fits: (joined: readonly number[]) => boolean = () => false,
-  ): Need {
-    const reads = new Set<number>();
-    const joined = new Set<number>();
+  private gather(hosts: readonly Host[], own: readonly number[], count: number, tries = 0): Need {
+    const { seen } = this;
+    const reads: number[] = [];
+    const joined: number[] = [];
+    let left = tries;
     for (const outermost of hosts) {
       const stack = [{ host: outermost, next: 0 }];
       // Those on the way down come after what they read, and must find room as well.
@@ -210,19 +215,30 @@ class Walk extends Residency {
         const x = host.inputs[top.next++];
         if (x === undefined) {
           stack.pop();
-          const v = behind.shift();
-          if (v !== undefined) joined.add(v);
-        } else if (!own.includes(x) && !joined.has(x)) {
+          const v = behind.pop();
+          if (v === undefined) continue;
+          joined.push(v);
+          seen[v] = JOINED;
+        } else if (seen[x] !== JOINED && !own.includes(x)) {
           this.spent += READ_WORK;
-          const joins = !reads.has(x) && this.resident[x] === 0 && host.joins.includes(x) && this.mayJoin(x);
-          if (joins && (joined.size + behind.length < count || fits([...joined, x, ...behind]))) {
+          const joins = seen[x] !== READ && this.resident[x] === 0 && host.joins.includes(x) && this.mayJoin(x);
+          const isIn =
+            joins &&
+            (joined.length + behind.length < count ||
+              (left-- > 0 && this.fits(hosts, [...joined, x, ...behind.slice().reverse()])));
+          if (isIn) {
             stack.push({ host: this.value(x), next: 0 });
-            behind.unshift(x);
-          } else reads.add(x);
+            behind.push(x);
+          } else if (seen[x] !== READ) {
+            reads.push(x);
+            seen[x] = READ;
+          }
         }
       }
     }
-    return { reads: [...reads], joined: [...joined] };
+    for (const x of reads) seen[x] = 0;
+    for (const x of joined) seen[x] = 0;
+    return { reads, joined };
   }
 
   /** Whether a host lacks something that can be computed within it. */
@@ -241,7 +257,7 @@ class Walk extends Residency {
     for (;;) {
       const top = stack.at(-1);
       const reads = top?.reads ?? values;
-      const missing = reads.filter((v) => this.resident[v] === 0);
+      const missing = this.missingOf(reads);
       const [first] = missing;
       if (first !== undefined) {
         const isFirst = missing.length === 1 || this.choices.asListed === true;
@@ -257,23 +273,35 @@ class Walk extends Residency {
     }
   }
 
+  private missingOf(values: readonly number[]): readonly number[] {
+    let missing: number[] | null = null;
+    for (const v of values) {
+      if (this.resident[v] === 1) continue;
+      missing ??= [];
+      missing.push(v);
+    }
+    return missing ?? NONE;
+  }
+
   /** Locks what computing a value again reads, together with others of its unit among `values`. */
   private prepare(v: number, values: readonly number[]): Again {
-    const { unit, clone } = this.value(v);
+    const { unit } = this.value(v);
     const { outputs } = this.model.work[unit] as Work;
     this.spent += ACTION_WORK;
     if (outputs.length === 1) return this.lockFor(outputs);
-    // Without a limit nothing speaks against what else of the unit waits for the same product.
-    const shares = (x: number): boolean =>
-      this.limit === Number.POSITIVE_INFINITY &&
-      this.isWanted(x) &&
-      this.value(x).clone.some((node) => node.primitive.lowering.kind === "kernel" && clone.includes(node));
-    const members = new Set([v]);
+    const members = [v];
     for (const x of outputs) {
-      const waits = this.resident[x] === 0 && (values.includes(x) || shares(x));
-      if (waits && this.areTogether([...members, x])) members.add(x);
+      if (x === v || this.resident[x] === 1 || !(values.includes(x) || this.sharesProduct(v, x))) continue;
+      if (this.areTogether([...members, x])) members.push(x);
     }
-    return this.lockFor(outputs.filter((x) => members.has(x)));
+    return this.lockFor(members.length === 1 ? members : outputs.filter((x) => members.includes(x)));
+  }
+
+  /** Whether a value waits for the same product as another one. Without a limit nothing speaks against computing it, too. */
+  private sharesProduct(v: number, x: number): boolean {
+    if (this.limit < Number.POSITIVE_INFINITY || !this.isWanted(x)) return false;
+    const { clone } = this.value(v);
+    return this.value(x).clone.some((node) => node.primitive.lowering.kind === "kernel" && clone.includes(node));
   }
 
   private lockFor(group: readonly number[]): Again {
@@ -288,30 +316,30 @@ class Walk extends Residency {
   /** Whether no value of the unit that is computed before some of `group` needs others of them before that. */
   private areTogether(group: readonly number[]): boolean {
     const { unit } = this.value(group[0] as number);
-    const missing = (v: number): readonly number[] => this.value(v).inputs.filter((x) => this.resident[x] === 0);
-    const seen = new Set(group.flatMap(missing).filter((x) => !group.includes(x)));
-    for (const v of seen) {
-      if (group.includes(v)) return false;
-      if (this.value(v).unit === unit) for (const x of missing(v)) seen.add(x);
+    // What is missing from their unit, and leads to more.
+    const before: number[] = [];
+    for (const v of group) {
+      for (const x of this.value(v).inputs) {
+        if (this.resident[x] === 0 && this.value(x).unit === unit && !group.includes(x)) before.push(x);
+      }
+    }
+    for (const v of before) {
+      for (const x of this.value(v).inputs) {
+        if (this.resident[x] === 1 || before.includes(x)) continue;
+        if (group.includes(x)) return false;
+        if (this.value(x).unit === unit) before.push(x);
+      }
     }
     return true;
   }
 
   /** Computes values of one unit again, of inputs that are in memory. */
   private compute({ group, reads, joined }: Again): DeadEnd | null {
-    const takenOver = new Set<number>();
+    const over = group.length === 1 ? this.dyingWith(group[0] as number, reads) : -1;
     let bytes = 0;
     for (const v of group) {
-      const { reuses, workspace } = this.value(v);
-      const dies = (x: number): boolean =>
-        reads.includes(x) &&
-        this.locked[x] === 1 &&
-        this.claimed[x] === 1 &&
-        (this.nextUse[x] as number) >= this.value(x).uses.length;
-      const over = group.length === 1 ? reuses.find(dies) : undefined;
-      if (over === undefined) bytes += this.value(v).bytes;
-      else takenOver.add(over);
-      bytes += workspace;
+      if (over === -1) bytes += this.value(v).bytes;
+      bytes += this.value(v).workspace;
     }
     this.stay(group);
     this.stay(joined);
@@ -320,10 +348,20 @@ class Walk extends Residency {
     this.charge(joined);
     for (const v of group) this.cost += this.costOf(v, this.value(v).cost);
     for (const v of group) this.hold(v);
-    for (const v of takenOver) this.giveUp(v);
+    if (over !== -1) this.giveUp(over);
     this.actions.push({ again: group, joined, gaps: group.map((v) => gapOf(v, this.nextUse[v] as number)) });
     this.unlock(reads);
     return null;
+  }
+
+  /** A value among `reads` that nothing but computing `v` again wants any more, for `v` to be written over it; -1 if there is none. */
+  private dyingWith(v: number, reads: readonly number[]): number {
+    for (const x of this.value(v).reuses) {
+      const { length } = this.value(x).uses;
+      const isLast = this.locked[x] === 1 && this.claimed[x] === 1 && (this.nextUse[x] as number) >= length;
+      if (isLast && reads.includes(x)) return x;
+    }
+    return -1;
   }
 
   /** Adds up what computing chains within others costs: their values are neither written nor read. */
