@@ -307,8 +307,8 @@ export function fitBudget(
   if (optimum !== null) return { route: optimum, bytes, enough: budget };
   const search = new Search(model, budget, place, effort);
   const ways = portfolio(dropAfter);
-  const chain = chainOf(model);
-  const spares = SHARES.flatMap((share) => chain(share * (budget - model.argumentBytes)) ?? []);
+  const chain = chainOf(model, budget - model.argumentBytes);
+  const spares = SHARES.flatMap((share) => chain(share) ?? []);
   const along = spares.flatMap((spare) => ways.slice(0, CHAIN_WAYS).map((choices) => ({ ...choices, spare })));
   search.follow([...ways, ...along]);
   const { best } = search;

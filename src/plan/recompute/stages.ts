@@ -13,7 +13,7 @@ const COUNTS = 0.1;
 /** Fewer stages are no chain, and for more the dynamic program takes too long. */
 const [MIN_STAGES, MAX_STAGES] = [3, 100];
 /** Amounts of memory that the dynamic program tells apart. */
-const AMOUNTS = 200;
+const AMOUNTS = 250;
 
 /** A stage and its values: those that the backward pass reads, and those from which the next stage starts. */
 interface Part extends Stage {
@@ -40,9 +40,10 @@ export function aliveBytes({ values, work }: Model, from: number): number[] {
 
 /**
  * Takes a model for a chain.
- * @returns what may go, given the bytes for its values and workspaces; null if it is no chain, or they are too few
+ * @param bytes for its values and workspaces
+ * @returns what may go, within a share of these bytes; null if it is no chain, or they are too few
  */
-export function chainOf(model: Model): (bytes: number) => Spare | null {
+export function chainOf(model: Model, bytes: number): (share: number) => Spare | null {
   const { values, work } = model;
   const sizeOf = (list: readonly number[]): number => list.reduce((sum, v) => sum + (values[v] as Value).bytes, 0);
   const alive = aliveBytes(model, 0);
@@ -79,7 +80,7 @@ export function chainOf(model: Model): (bytes: number) => Spare | null {
     members = [];
   }
   const count = parts.length;
-  if (count < MIN_STAGES || count > MAX_STAGES) return () => null;
+  if (count < MIN_STAGES || count > MAX_STAGES || bytes <= 0) return () => null;
   const startOf = (part: number): number =>
     part < 0 ? Number.POSITIVE_INFINITY : Math.max(...parts.slice(part).map(({ start }) => start));
   const starts = parts.map((_, i) => startOf(i));
@@ -89,14 +90,13 @@ export function chainOf(model: Model): (bytes: number) => Spare | null {
     return { ...part, backward: Math.max(0, ...backward) };
   });
 
-  return (bytes) => {
-    if (bytes <= 0) return null;
-    const table = solveChain(stages, bytes, bytes / AMOUNTS);
-    if (table.cost(count, bytes) === Number.POSITIVE_INFINITY) return null;
+  const table = solveChain(stages, bytes, bytes / AMOUNTS);
+  return (share) => {
+    if (table.cost(count, share * bytes) === Number.POSITIVE_INFINITY) return null;
     // For each stage, the values that are held as it is gone back through.
     const kept: Set<number>[] = [];
     const held = new Map<string, readonly number[]>();
-    for (const { does, stage } of table.program(count, bytes)) {
+    for (const { does, stage } of table.program(count, share * bytes)) {
       const { taped, results } = parts[stage] as Part;
       if (does === "keep") held.set(`keep ${stage}`, results);
       if (does === "drop") held.delete(`keep ${stage}`);
