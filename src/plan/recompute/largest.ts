@@ -12,6 +12,9 @@ export class Largest {
   /** By value: the most bytes at once that computing it again takes beyond its own. */
   private readonly beyond: Float64Array;
 
+  /** The inputs of the one that is looked at, the largest first. */
+  private readonly order: Int32Array;
+
   /** @param resident by value, whether it is in memory */
   constructor(
     private readonly columns: Columns,
@@ -19,6 +22,7 @@ export class Largest {
   ) {
     this.sources = new Bits(resident.length);
     this.beyond = new Float64Array(resident.length);
+    this.order = new Int32Array(resident.length);
   }
 
   /**
@@ -63,19 +67,21 @@ export class Largest {
   private beyondOf(v: number): number {
     const { beyond, resident } = this;
     const { inputs, inputsFrom, bytes, workspace } = this.columns;
-    const order: number[] = [];
+    const { order } = this;
+    let count = 0;
     const last = inputsFrom[v + 1] as number;
     for (let i = inputsFrom[v] as number; i < last; i++) {
       const x = inputs[i] as number;
       if (resident[x] === 1) continue;
-      let at = order.length;
+      let at = count++;
       for (; at > 0 && (beyond[order[at - 1] as number] as number) < (beyond[x] as number); at--) {
         order[at] = order[at - 1] as number;
       }
       order[at] = x;
     }
     let [held, most] = [0, 0];
-    for (const x of order) {
+    for (let i = 0; i < count; i++) {
+      const x = order[i] as number;
       held += bytes[x] as number;
       most = Math.max(most, held + (beyond[x] as number));
     }

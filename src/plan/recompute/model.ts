@@ -115,9 +115,9 @@ function costOf(nodes: readonly Node[], reads: readonly Node[], writes: readonly
  */
 function cloneOf(node: Node, { nodes, head }: Unit, inMemory: (x: Node) => boolean): Node[] {
   const own = new Set(nodes);
-  const at = nodes.indexOf(node);
   // Only what comes before is read from memory, so that no two values of a unit wait for one another.
-  const isRead = (x: Node): boolean => inMemory(x) && nodes.indexOf(x) < at;
+  const before = new Set(nodes.slice(0, nodes.indexOf(node)));
+  const isRead = (x: Node): boolean => before.has(x) && inMemory(x);
   const wanted = new Set([node]);
   for (const member of wanted) {
     for (const input of member.inputs) if (own.has(input) && !isRead(input)) wanted.add(input);
@@ -209,20 +209,19 @@ export function modelOf(units: readonly Unit[], lowered: Lowered, inputs: readon
   };
 
   /** The values that a host's chain reads as they lie, and nothing else of it does. */
-  const joinsOf = (nodes: readonly Node[], inputs: readonly number[]): number[] =>
-    inputs.filter((v) => {
-      const { node, elementwise } = basic[v] as (typeof basic)[number];
-      const buffer = bufferOf(node);
-      return (
-        elementwise &&
-        nodes.every((member) =>
-          member.inputs.every(
-            (x) =>
-              bufferOf(x) !== buffer || (x === node && isElementwise(member) && sameShape(member.shape, node.shape)),
-          ),
-        )
-      );
-    });
+  const joinsOf = (nodes: readonly Node[], inputs: readonly number[]): number[] => {
+    const others = new Set<number>();
+    for (const member of nodes) {
+      const isChain = isElementwise(member);
+      for (const x of member.inputs) {
+        const v = numbers.get(bufferOf(x) as Buffer);
+        if (v === undefined) continue;
+        const { node } = basic[v] as (typeof basic)[number];
+        if (x !== node || !isChain || !sameShape(member.shape, node.shape)) others.add(v);
+      }
+    }
+    return inputs.filter((v) => basic[v]?.elementwise === true && !others.has(v));
+  };
   const stored = units.map(({ nodes, head }) => nodes.filter((node) => node !== head && lowered.values.has(node)));
 
   // A product whose only reader is the chain behind it is no workspace: the chain writes over it.

@@ -19,6 +19,8 @@ export class Outlook {
   readonly needed: Float64Array;
   /** By value: what computing it again costs, with all that is not in memory on the way. */
   readonly again: Float64Array;
+  /** By value: what giving it up is worth at this moment, for a walk to put in; NaN where that may have changed. */
+  readonly worth: Float64Array;
   /** Values of which the one or the other is to be worked out. */
   private readonly unsure: Bits;
   private readonly unpriced: Bits;
@@ -30,6 +32,7 @@ export class Outlook {
     const count = state.ran.length;
     this.needed = new Float64Array(count);
     this.again = new Float64Array(count);
+    this.worth = new Float64Array(count).fill(Number.NaN);
     this.unsure = new Bits(count);
     this.unpriced = new Bits(count);
   }
@@ -58,11 +61,12 @@ export class Outlook {
 
   /** Works out what has changed. Values come after what they are computed from. */
   update(): void {
-    const { unsure, unpriced, needed, again } = this;
+    const { unsure, unpriced, needed, again, worth } = this;
     const { inputs, inputsFrom } = this.columns;
     const { resident, claims } = this.state;
     for (let v = unpriced.from(0); v !== -1; v = unpriced.from(v + 1)) {
       unpriced.delete(v);
+      worth[v] = Number.NaN;
       const cost = this.costOf(v);
       if (cost === again[v]) continue;
       again[v] = cost;
@@ -70,6 +74,7 @@ export class Outlook {
     }
     for (let v = unsure.upTo(needed.length - 1); v !== -1; v = unsure.upTo(v - 1)) {
       unsure.delete(v);
+      worth[v] = Number.NaN;
       const time = this.timeOf(v);
       if (time === needed[v]) continue;
       needed[v] = time;

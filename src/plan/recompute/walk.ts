@@ -54,9 +54,10 @@ interface Again extends Need {
 
 class Walk extends Residency {
   private readonly largest: Largest;
-  private readonly scores: Float64Array;
   /** By value, while it is worked out what hosts need: whether it is read or joined; 0 for what has not been met. */
   private readonly seen: Uint8Array;
+  /** The unit that ran when values were looked at last. */
+  private lookedAt = -1;
   /** How many values go after each look at all of them, and those that go next, the last first. */
   private readonly batch: number;
   private following: number[] = [];
@@ -80,7 +81,6 @@ class Walk extends Residency {
     this.dearest = Math.min(MOST_COST * model.cost, choices.dearest ?? Number.POSITIVE_INFINITY);
     const count = model.values.length;
     this.largest = new Largest(this.columns, this.resident);
-    this.scores = new Float64Array(count);
     this.seen = new Uint8Array(count);
     this.batch = Math.ceil(count / MANY);
   }
@@ -382,24 +382,31 @@ class Walk extends Residency {
 
   /** Of the values that could be given up or left for later, the one with the best score; -1 if there is none. */
   private victim(deferrable: readonly number[], deferred: readonly number[]): number {
-    const { batch, following, locked, loose, outlook, scores } = this;
-    const { again } = outlook;
+    const { batch, following, locked, loose, outlook } = this;
+    const { again, worth } = outlook;
     for (let v = following.pop(); v !== undefined; v = following.pop()) if (this.canGo(v)) return v;
     for (const v of deferrable) outlook.add(v);
     outlook.update();
+    if (this.time !== this.lookedAt) {
+      worth.fill(Number.NaN);
+      this.lookedAt = this.time;
+    }
     this.spent += LOOK_WORK * Math.max(this.end, ...deferrable.map((v) => v + 1));
     let [best, most] = [-1, 0];
     // The best, by falling score.
     const first: number[] = [];
     for (let v = loose.from(0); v !== -1; v = loose.from(v + 1)) {
       if (locked[v] !== 0) continue;
-      const score = this.scoreOf(v, again[v] as number);
+      let score = worth[v] as number;
+      if (Number.isNaN(score)) {
+        score = this.scoreOf(v, again[v] as number);
+        worth[v] = score;
+      }
       if (score > most) [best, most] = [v, score];
       if (batch === 1 || score <= 0) continue;
-      if (first.length === batch && score <= (scores[first[batch - 1] as number] as number)) continue;
-      scores[v] = score;
+      if (first.length === batch && score <= (worth[first[batch - 1] as number] as number)) continue;
       let at = first.length === batch ? batch - 1 : first.length;
-      for (; at > 0 && score > (scores[first[at - 1] as number] as number); at--) first[at] = first[at - 1] as number;
+      for (; at > 0 && score > (worth[first[at - 1] as number] as number); at--) first[at] = first[at - 1] as number;
       first[at] = v;
     }
     for (const v of deferrable) {
