@@ -129,27 +129,36 @@ class Exact {
     const [begin, end] = [from[i] as number, to[i] as number];
     const least = lowest.slice();
     let [low, high] = [0, 0];
-    for (let j = 0; j < count; j++) {
-      if (laid[j] === 1) continue;
+    for (let n = 0; n < order.length; n++) {
+      const j = order[n] as number;
       const before = lowest[j] as number;
-      if ((from[j] as number) <= end && (to[j] as number) >= begin && before < top) least[j] = top;
+      if (before >= top) break;
+      if (j === i) continue;
+      if ((from[j] as number) <= end && (to[j] as number) >= begin) least[j] = top;
       else if (before < floor) least[j] = floor;
     }
     for (let n = 0; n < tried; n++) {
       const passed = order[n] as number;
       let rests = this.overlap(passed, i) ? top : Number.POSITIVE_INFINITY;
-      for (let j = 0; j < count; j++) {
-        if (j === passed || laid[j] === 1 || !this.overlap(passed, j)) continue;
+      for (let m = 0; m < order.length; m++) {
+        const j = order[m] as number;
+        if (j === passed || j === i || !this.overlap(passed, j)) continue;
         rests = Math.min(rests, (least[j] as number) + (bytes[j] as number));
       }
       least[passed] = Math.max(least[passed] as number, rests);
     }
-    // What stays where it was is in order, and what moves mostly is too.
-    for (let j = 0; j < count; j++) if (laid[j] === 0 && least[j] !== lowest[j]) moved[high++] = j;
-    moved.subarray(0, high).sort((a, b) => (least[a] as number) - (least[b] as number) || a - b);
+    // What stays where it was is in order, and what moves mostly is too: to the top of what was laid.
+    let isSorted = true;
+    for (let j = 0; j < count; j++) {
+      if (laid[j] === 1 || least[j] === lowest[j]) continue;
+      if (high > 0 && (least[moved[high - 1] as number] as number) > (least[j] as number)) isSorted = false;
+      moved[high++] = j;
+    }
+    if (!isSorted) moved.subarray(0, high).sort((a, b) => (least[a] as number) - (least[b] as number) || a - b);
     const left = new Int32Array(order.length - 1);
     let n = 0;
-    for (const j of order) {
+    for (let m = 0; m < order.length; m++) {
+      const j = order[m] as number;
       if (j === i || least[j] !== lowest[j]) continue;
       for (; low < high; low++) {
         const other = moved[low] as number;
@@ -169,7 +178,8 @@ class Exact {
     for (let k = 0; k < ahead.length; k++) ahead[k] = k;
     let ceiling = Number.POSITIVE_INFINITY;
     let [one, other] = [0, 0];
-    for (const i of order) {
+    for (let n = 0; n < order.length; n++) {
+      const i = order[n] as number;
       const offset = lowest[i] as number;
       ceiling = Math.min(ceiling, offset + (bytes[i] as number));
       one = Math.imul(one ^ i, 16777619) ^ offset;
