@@ -42,6 +42,8 @@ class Exact {
   /** By section, the bytes of what is still to be laid. */
   private readonly rest: Float64Array;
   private readonly laid: Uint8Array;
+  /** The arrays of each level, written over when something else is tried below it. */
+  private readonly spare: Pick<Level, "lowest" | "order">[] = [];
   /** What leads nowhere, by name. */
   private readonly failed = new Set<number>();
   /** While sections are gone through, the next one that has not been. */
@@ -76,7 +78,7 @@ class Exact {
 
   run(): Placement | null {
     const { count, bytes, extents, laid } = this;
-    const start = this.level(new Float64Array(count), Int32Array.from(extents.keys()));
+    const start = this.level({ lowest: new Float64Array(count), order: Int32Array.from(extents.keys()) });
     if (start === null) return null;
     const levels = [start];
     const chosen: number[] = [];
@@ -97,7 +99,7 @@ class Exact {
       if (work < 0) return null;
       laid[i] = 1;
       this.remain(i, -(bytes[i] as number));
-      const next = this.above(level, i);
+      const next = this.above(level, i, levels.length);
       level.tried++;
       if (next === null) {
         laid[i] = 0;
@@ -122,12 +124,15 @@ class Exact {
   }
 
   /** What is left above an extent that has been laid; null if that leads nowhere. */
-  private above({ lowest, order, tried }: Level, i: number): Level | null {
+  private above({ lowest, order, tried }: Level, i: number, depth: number): Level | null {
     const { count, bytes, from, to, laid, moved } = this;
     const floor = lowest[i] as number;
     const top = floor + (bytes[i] as number);
     const [begin, end] = [from[i] as number, to[i] as number];
-    const least = lowest.slice();
+    const spare = this.spare[depth] ?? { lowest: lowest.slice(), order: new Int32Array(order.length - 1) };
+    this.spare[depth] = spare;
+    const { lowest: least, order: left } = spare;
+    least.set(lowest);
     let [low, high] = [0, 0];
     for (let n = 0; n < order.length; n++) {
       const j = order[n] as number;
@@ -155,7 +160,6 @@ class Exact {
       moved[high++] = j;
     }
     if (!isSorted) moved.subarray(0, high).sort((a, b) => (least[a] as number) - (least[b] as number) || a - b);
-    const left = new Int32Array(order.length - 1);
     let n = 0;
     for (let m = 0; m < order.length; m++) {
       const j = order[m] as number;
@@ -169,11 +173,11 @@ class Exact {
       left[n++] = j;
     }
     while (low < high) left[n++] = moved[low++] as number;
-    return this.level(least, left);
+    return this.level(spare);
   }
 
   /** Null if in some section there is no room for what is left of it, or that leads nowhere as is known. */
-  private level(lowest: Float64Array, order: Int32Array): Level | null {
+  private level({ lowest, order }: Pick<Level, "lowest" | "order">): Level | null {
     const { bytes, from, to, rest, ahead, most } = this;
     for (let k = 0; k < ahead.length; k++) ahead[k] = k;
     let ceiling = Number.POSITIVE_INFINITY;
