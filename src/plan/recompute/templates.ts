@@ -66,15 +66,16 @@ class Structure {
     this.originals = nodes.map(originalOf);
     this.flags = nodes.map((node) => flagsOf(node, unit, outside));
     this.head = head === null ? -1 : nodes.indexOf(head);
-    const numbers = new Map(nodes.map((node, i) => [node, i]));
-    let outer = 0;
-    this.inputs = nodes.flatMap(({ inputs }) =>
-      inputs.map((x) => {
-        const number = numbers.get(x) ?? -1 - outer++;
-        numbers.set(x, number);
-        return number;
-      }),
-    );
+    const inputs: number[] = [];
+    const outer: Node[] = [];
+    for (const node of nodes) {
+      for (const x of node.inputs) {
+        const own = nodes.indexOf(x);
+        if (own === -1 && !outer.includes(x)) outer.push(x);
+        inputs.push(own === -1 ? -1 - outer.indexOf(x) : own);
+      }
+    }
+    this.inputs = inputs;
   }
 
   /** The inputs of a unit if it is made up so; else null. */
@@ -145,13 +146,11 @@ function record(unit: Unit, outer: readonly Node[], operands: readonly PlanOpera
   const written = nodes.flatMap((node, i) => (direct.has(node) && values.has(node) ? [i] : []));
   const outputs = written.map((i) => (values.get(nodes[i] as Node) as PlanOperand).buffer);
   const buffers = [...operands.map(({ buffer }) => buffer), ...own, ...outputs];
-  const bufferNumbers = new Map([...buffers.entries()].reverse().map(([number, buffer]) => [buffer, number]));
-  const nodeNumbers = new Map([
-    ...nodes.map((node, i) => [node, i] as const),
-    ...outer.map((x, k) => [x, -1 - k] as const),
-  ]);
-  const numberOfBuffer = (buffer: Buffer): number => bufferNumbers.get(buffer) as number;
-  const numberOfNode = (node: Node): number => nodeNumbers.get(node) as number;
+  const numberOfBuffer = (buffer: Buffer): number => buffers.indexOf(buffer);
+  const numberOfNode = (node: Node): number => {
+    const own = nodes.indexOf(node);
+    return own === -1 ? -1 - outer.indexOf(node) : own;
+  };
   return {
     inputs: operands.map((operand) => ({ operand, buffer: numberOfBuffer(operand.buffer) })),
     temporaries: own.map(({ bytes, node, first, last, reuses }) => ({
