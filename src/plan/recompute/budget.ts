@@ -65,7 +65,7 @@ const [MOST_STEP, HURRY] = [1 / 8, 6];
  * more than this share of the program again.
  */
 const [MAX_STARTS, FAR, CHEAP] = [4, 1.5, 0.01];
-/** With how many limits it is done at most. */
+/** With how many limits it is done at most, each time from half as many ways. */
 const ROUNDS = 3;
 /** So many programs, the cheapest first, are placed with much work where a little does not bring them into the budget. */
 const HARD = 1;
@@ -263,7 +263,7 @@ class Search {
     for (let round = 0; round < ROUNDS; round++) {
       const effort = this.effort.share(CLIMBING / 2 ** round);
       const climb = new Climb(model, limit, timesFor(model, CLIMBED_UNITS), effort);
-      const near = climb.startsOf(starts, FAR * best.route.cost).slice(0, most);
+      const near = climb.startsOf(starts, FAR * best.route.cost).slice(0, Math.max(1, most >> round));
       const ends = near.map((start) => climb.from(start)).sort((a, b) => a.found.cost - b.found.cost);
       const over = this.tryAll(ends);
       if (over === 0) return;

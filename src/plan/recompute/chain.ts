@@ -48,8 +48,6 @@ interface Segment {
   readonly ways: Int16Array;
   /** The fewest units with which it can be done. */
   readonly least: number;
-  /** What running each of its stages once costs. */
-  readonly once: number;
 }
 
 /** In place of a stage whose result is kept: the first stage of the segment is taped. */
@@ -84,7 +82,6 @@ export function solveChain(given: readonly Stage[], most: number, unit: number):
       costs[memory] = cost + (rest === null ? 0 : (rest.costs[memory - tape] as number));
       ways[memory] = TAPE;
     }
-    const once = cost + (rest?.once ?? 0);
     let least = tape + Math.max(back, rest?.least ?? 0);
     let forward = 0;
     let peak = 0;
@@ -96,8 +93,8 @@ export function solveChain(given: readonly Stage[], most: number, unit: number):
       const { costs: before, least: leastBefore } = segment(from, kept);
       const first = Math.max(peak, leastAfter + result, leastBefore);
       least = Math.min(least, first);
-      // More memory never costs more, and without computing anything else again it cannot cost less than this.
-      const fewest = once + forward;
+      // More memory never costs more: this is the least that it comes to with any.
+      const fewest = forward + (after[units - result] ?? 0) + (before[units] as number);
       for (let memory = first; memory <= units && (costs[memory] as number) > fewest; memory++) {
         const sum = forward + (after[memory - result] as number) + (before[memory] as number);
         if (sum >= (costs[memory] as number)) continue;
@@ -105,7 +102,7 @@ export function solveChain(given: readonly Stage[], most: number, unit: number):
         ways[memory] = kept;
       }
     }
-    (table[from] as Segment[])[to] = { costs, ways, least, once };
+    (table[from] as Segment[])[to] = { costs, ways, least };
   };
   for (let to = 1; to <= stages.length; to++) for (let from = to - 1; from >= 0; from--) solve(from, to);
 
