@@ -16,6 +16,6 @@ export function copyOf(node: Node, inputs: readonly Node[]): Node {
 }
 
 /** The node whose value a copy has; a node that is no copy is its own. */
-export function originalOf(node: Node): Node {
-  return node instanceof Copy ? node.original : node;
+export function originalOf(node: Node & Partial<Pick<Copy, "original">>): Node {
+  return node.original ?? node;
 }

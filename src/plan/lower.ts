@@ -8,10 +8,7 @@ import { Flag, Layout, Opcode } from "../isa.js";
 import { type Buffer, type PlanOperand, type Step, stateBuffer } from "./buffer.js";
 import { encodeChain } from "./chain.js";
 import type { Unit } from "./fuse.js";
-import { type Decide, type Targets, writtenDirectly } from "./updates.js";
-
-/** Where the leaves' values are. */
-export type LeafOperand = (node: Node) => PlanOperand;
+import { type InPlace, type LeafOperand, type Targets, writtenDirectly } from "./updates.js";
 
 /** A lowered program. */
 export interface Lowered {
@@ -38,11 +35,9 @@ export interface Unfinished extends Pick<Lowered, "steps" | "temporaries"> {
 }
 
 /** Does what was done before for units that are alike. */
-export interface Memo {
+export interface Memo extends InPlace {
   /** Lowers a unit other than a leaf. */
   lower(unit: Unit, program: Unfinished): void;
-  /** Decides on writing in place, for nodes whose values must reach memory `outside`. */
-  isInPlace(...where: [...Parameters<Decide>, outside: ReadonlySet<Node>]): boolean;
 }
 
 const NO_EPILOGUE: Epilogue = { bias: null, chain: false };
@@ -90,12 +85,7 @@ class Lowerer implements Unfinished {
     const unitOf = new Map<Node, number>();
     for (const [i, { nodes }] of units.entries()) for (const node of nodes) unitOf.set(node, i);
     this.outside = neededOutside(unitOf, targets);
-    const slotOf = (leaf: Node): number | null => {
-      const { region } = leafOperand(leaf).buffer;
-      return region.kind === "state" ? region.slot : null;
-    };
-    const decide: Decide = (unit, node, slot, find) => memo?.isInPlace(unit, node, slot, find, this.outside) ?? find();
-    this.direct = writtenDirectly(units, unitOf, targets, this.outside, slotOf, decide);
+    this.direct = writtenDirectly(units, unitOf, targets, this.outside, leafOperand, memo);
   }
 
   run(): Lowered {

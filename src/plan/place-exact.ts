@@ -42,8 +42,6 @@ class Exact {
   /** By section, the bytes of what is still to be laid. */
   private readonly rest: Float64Array;
   private readonly laid: Uint8Array;
-  /** The arrays of each level, written over when something else is tried below it. */
-  private readonly spare: Pick<Level, "lowest" | "order">[] = [];
   /** What leads nowhere, by name. */
   private readonly failed = new Set<number>();
   /** While sections are gone through, the next one that has not been. */
@@ -78,7 +76,7 @@ class Exact {
 
   run(): Placement | null {
     const { count, bytes, extents, laid } = this;
-    const start = this.level({ lowest: new Float64Array(count), order: Int32Array.from(extents.keys()) });
+    const start = this.level(new Float64Array(count), Int32Array.from(extents.keys()));
     if (start === null) return null;
     const levels = [start];
     const chosen: number[] = [];
@@ -99,7 +97,7 @@ class Exact {
       if (work < 0) return null;
       laid[i] = 1;
       this.remain(i, -(bytes[i] as number));
-      const next = this.above(level, i, levels.length);
+      const next = this.above(level, i);
       level.tried++;
       if (next === null) {
         laid[i] = 0;
@@ -124,18 +122,14 @@ class Exact {
   }
 
   /** What is left above an extent that has been laid; null if that leads nowhere. */
-  private above({ lowest, order, tried }: Level, i: number, depth: number): Level | null {
+  private above({ lowest, order, tried }: Level, i: number): Level | null {
     const { count, bytes, from, to, laid, moved } = this;
     const floor = lowest[i] as number;
     const top = floor + (bytes[i] as number);
     const [begin, end] = [from[i] as number, to[i] as number];
-    const spare = this.spare[depth] ?? { lowest: lowest.slice(), order: new Int32Array(order.length - 1) };
-    this.spare[depth] = spare;
-    const { lowest: least, order: left } = spare;
-    least.set(lowest);
+    const least = lowest.slice();
     let [low, high] = [0, 0];
-    for (let n = 0; n < order.length; n++) {
-      const j = order[n] as number;
+    for (const j of order) {
       const before = lowest[j] as number;
       if (before >= top) break;
       if (j === i) continue;
@@ -145,24 +139,18 @@ class Exact {
     for (let n = 0; n < tried; n++) {
       const passed = order[n] as number;
       let rests = this.overlap(passed, i) ? top : Number.POSITIVE_INFINITY;
-      for (let m = 0; m < order.length; m++) {
-        const j = order[m] as number;
+      for (const j of order) {
         if (j === passed || j === i || !this.overlap(passed, j)) continue;
         rests = Math.min(rests, (least[j] as number) + (bytes[j] as number));
       }
       least[passed] = Math.max(least[passed] as number, rests);
     }
-    // What stays where it was is in order, and what moves mostly is too: to the top of what was laid.
-    let isSorted = true;
-    for (let j = 0; j < count; j++) {
-      if (laid[j] === 1 || least[j] === lowest[j]) continue;
-      if (high > 0 && (least[moved[high - 1] as number] as number) > (least[j] as number)) isSorted = false;
-      moved[high++] = j;
-    }
-    if (!isSorted) moved.subarray(0, high).sort((a, b) => (least[a] as number) - (least[b] as number) || a - b);
+    // What stays where it was is in order, and what moves mostly is too.
+    for (let j = 0; j < count; j++) if (laid[j] === 0 && least[j] !== lowest[j]) moved[high++] = j;
+    moved.subarray(0, high).sort((a, b) => (least[a] as number) - (least[b] as number) || a - b);
+    const left = new Int32Array(order.length - 1);
     let n = 0;
-    for (let m = 0; m < order.length; m++) {
-      const j = order[m] as number;
+    for (const j of order) {
       if (j === i || least[j] !== lowest[j]) continue;
       for (; low < high; low++) {
         const other = moved[low] as number;
@@ -173,17 +161,16 @@ class Exact {
       left[n++] = j;
     }
     while (low < high) left[n++] = moved[low++] as number;
-    return this.level(spare);
+    return this.level(least, left);
   }
 
   /** Null if in some section there is no room for what is left of it, or that leads nowhere as is known. */
-  private level({ lowest, order }: Pick<Level, "lowest" | "order">): Level | null {
+  private level(lowest: Float64Array, order: Int32Array): Level | null {
     const { bytes, from, to, rest, ahead, most } = this;
     for (let k = 0; k < ahead.length; k++) ahead[k] = k;
     let ceiling = Number.POSITIVE_INFINITY;
     let [one, other] = [0, 0];
-    for (let n = 0; n < order.length; n++) {
-      const i = order[n] as number;
+    for (const i of order) {
       const offset = lowest[i] as number;
       ceiling = Math.min(ceiling, offset + (bytes[i] as number));
       one = Math.imul(one ^ i, 16777619) ^ offset;

@@ -62,26 +62,6 @@ export function place(buffers: readonly Buffer[], enough?: number, isHard = fals
   return total;
 }
 
-/** What was placed before stays if it takes no more than this share of the bytes that are alive at once. */
-const NEAR = 1.06;
-
-/**
- * Gives buffers the offsets that were found for them before, or such with which they take less if those are far from the
- * least that can be.
- * @returns bytes of the region that holds them
- */
-export function placeAgain(buffers: readonly Buffer[], offsets: Float64Array): number {
-  const total = buffers.reduce((end, buffer, i) => Math.max(end, (offsets[i] as number) + paddedBytes(buffer)), 0);
-  if (total > NEAR * liveBytes(buffers)) {
-    const fewest = place(buffers);
-    if (fewest <= total) return fewest;
-  }
-  buffers.forEach((buffer, i) => {
-    buffer.offset = offsets[i] as number;
-  });
-  return total;
-}
-
 /**
  * Checks that a memory with 32-bit addresses can hold placed buffers. A plan that it cannot hold may be asked what it
  * needs, and be the start of one that computes values again.

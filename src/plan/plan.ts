@@ -18,7 +18,7 @@ import { originalOf } from "./copy.js";
 import { type Code, encode } from "./encode.js";
 import { fuse, type Unit } from "./fuse.js";
 import { type Lowered, lower, type Memo } from "./lower.js";
-import { liveBytes, place, placeAgain } from "./place.js";
+import { liveBytes, place } from "./place.js";
 import { printArena, printSteps } from "./print.js";
 import { schedule } from "./schedule.js";
 import type { Targets } from "./updates.js";
@@ -74,8 +74,8 @@ export interface Scheduled {
   readonly originals: ReadonlyMap<Node, Node>;
   /** All nodes that are computed again. */
   readonly copies: ReadonlySet<Node>;
-  /** Where its temporaries were placed; if not given, as few bytes are looked for as can be found. */
-  readonly offsets?: Float64Array;
+  /** Gives its temporaries offsets, and returns what they take; if not given, they are placed in as little as can be found. */
+  readonly place?: typeof place;
   /** By what it was lowered. */
   readonly memo?: Memo;
 }
@@ -237,9 +237,9 @@ export function compilePlan(request: Request): Plan {
   const asItIs: Scheduled = { units: plain, targets: { results, updates }, originals: new Map(), copies: new Set() };
   const pass = request.recompute ?? forCheckpoints;
   const scheduled = pass === null ? asItIs : pass(plain, asItIs.targets, lowerAll, forward);
-  const { units, targets, originals, copies, offsets, memo } = scheduled;
+  const { units, targets, originals, copies, memo } = scheduled;
   const { lowered, temporaries } = lowerAll(units, targets, memo);
-  const temporaryBytes = offsets === undefined ? place(temporaries) : placeAgain(temporaries, offsets);
+  const temporaryBytes = (scheduled.place ?? place)(temporaries);
   if (checking) verifyGraph("recomputation", targetNodes(targets), wanted);
   debug(1, () => {
     const nodes = units.reduce((sum, unit) => sum + unit.nodes.length, 0);

@@ -2,6 +2,7 @@
 import { sameShape } from "../graph/shape.js";
 import type { Node } from "../graph/tensor.js";
 import { isLeaf } from "../graph/walk.js";
+import type { PlanOperand } from "./buffer.js";
 import { type Operation, operationsOf } from "./chain.js";
 import { originalOf } from "./copy.js";
 import type { Unit } from "./fuse.js";
@@ -28,8 +29,18 @@ export function checks(units: readonly Unit[]): number[] {
   });
 }
 
-/** Whether `unit` may write `node` over state `slot`, which it reads; `find` finds that out. */
-export type Decide = (unit: Unit, node: Node, slot: number, find: () => boolean) => boolean;
+/** Where the leaves' values are. */
+export type LeafOperand = (node: Node) => PlanOperand;
+
+/** Knows which states can be written in place. */
+export interface InPlace {
+  /**
+   * Whether `unit` may write `node` over state `slot`, which it reads.
+   * @param outside nodes whose values must reach memory
+   * @param find finds that out
+   */
+  isInPlace(unit: Unit, node: Node, slot: number, outside: ReadonlySet<Node>, find: () => boolean): boolean;
+}
 
 /**
  * The states that values may be written to directly, by node.
@@ -39,15 +50,14 @@ export type Decide = (unit: Unit, node: Node, slot: number, find: () => boolean)
  * is a chain that reads each element before it writes it.
  * @param unitOf the number of each node's unit
  * @param outside nodes whose values must reach memory
- * @param slotOfLeaf the state that a leaf stands for, or null
  */
 export function writtenDirectly(
   units: readonly Unit[],
   unitOf: ReadonlyMap<Node, number>,
   { results, updates }: Targets,
   outside: ReadonlySet<Node>,
-  slotOfLeaf: (leaf: Node) => number | null,
-  decide: Decide,
+  leafOperand: LeafOperand,
+  known: InPlace | undefined,
 ): Map<Node, number> {
   const direct = new Map<Node, number>();
   if (updates.length === 0) return direct;
@@ -55,8 +65,8 @@ export function writtenDirectly(
   const slotOf = new Map<Node, number>();
   for (const [node, unit] of unitOf) {
     if (isLeaf(node)) {
-      const slot = slotOfLeaf(node);
-      if (slot !== null) slotOf.set(node, slot);
+      const { region } = leafOperand(node).buffer;
+      if (region.kind === "state") slotOf.set(node, region.slot);
       continue;
     }
     for (const input of node.inputs) {
@@ -71,15 +81,15 @@ export function writtenDirectly(
     const slot = slotOf.get(node);
     if (slot !== undefined) lastReader.set(slot, Number.POSITIVE_INFINITY);
   }
-  const known = new Map<Unit, Operation[]>();
+  const chains = new Map<Unit, Operation[]>();
   /** Whether `unit` is a chain that reads state `slot` only element by element, and never after writing `node`. */
   const readsInPlace = (unit: Unit, node: Node, slot: number): boolean => {
     if (node.primitive.lowering.kind !== "elementwise") return false;
     // A product reads its operands again and again while the chain behind it writes.
     if (unit.head?.inputs.some((x) => slotOf.get(x) === slot)) return false;
     const chain = unit.nodes.filter((member) => member.primitive.lowering.kind === "elementwise");
-    const operations = known.get(unit) ?? operationsOf(chain, outside, unit.apart);
-    known.set(unit, operations);
+    const operations = chains.get(unit) ?? operationsOf(chain, outside, unit.apart);
+    chains.set(unit, operations);
     const written = operations.findIndex((operation) => operation.node === node);
     return operations.every(({ operands }, i) =>
       operands.every((x) => slotOf.get(x) !== slot || (isLeaf(x) && i <= written && sameShape(x.shape, node.shape))),
@@ -93,7 +103,8 @@ export function writtenDirectly(
     if (place <= lastFallible) continue;
     const last = lastReader.get(slot) ?? -1;
     const unit = units[place] as Unit;
-    const safe = last < place || (last === place && decide(unit, node, slot, () => readsInPlace(unit, node, slot)));
+    const find = (): boolean => readsInPlace(unit, node, slot);
+    const safe = last < place || (last === place && (known?.isInPlace(unit, node, slot, outside, find) ?? find()));
     if (safe) direct.set(node, slot);
   }
   return direct;

@@ -5,7 +5,7 @@ import type { RecomputePolicy } from "../../graph/policy.js";
 import type { Origin } from "../../graph/sites.js";
 import { isWithin, type Node } from "../../graph/tensor.js";
 import { isLeaf, topological } from "../../graph/walk.js";
-import { aligned, type Buffer } from "../buffer.js";
+import { aligned, type Buffer, paddedBytes } from "../buffer.js";
 import type { Unit } from "../fuse.js";
 import { liveBytes, place } from "../place.js";
 import type { LowerAll, Program, Scheduled } from "../plan.js";
@@ -144,6 +144,27 @@ interface Misfit {
   whole(): number;
 }
 
+/** What was placed before stays if it takes no more than this share of the bytes that are alive at once. */
+const NEAR = 1.06;
+
+/**
+ * Places buffers at the offsets that were found for them before, or so that they take less if those are far from the
+ * least that can be.
+ */
+function placing(offsets: Float64Array): typeof place {
+  return (buffers) => {
+    const total = buffers.reduce((end, buffer, i) => Math.max(end, (offsets[i] as number) + paddedBytes(buffer)), 0);
+    if (total > NEAR * liveBytes(buffers)) {
+      const fewest = place(buffers);
+      if (fewest <= total) return fewest;
+    }
+    buffers.forEach((buffer, i) => {
+      buffer.offset = offsets[i] as number;
+    });
+    return total;
+  };
+}
+
 function offsetsOf(temporaries: readonly Buffer[]): Float64Array {
   return Float64Array.from(temporaries, ({ offset }) => offset);
 }
@@ -180,7 +201,7 @@ function keepTo(
     // It may be another one's that does the same, which was placed for both.
     if (!layouts.has(route)) placeAlong(route, enough, isHard);
     const { offsets } = layouts.get(route) as Layout;
-    return { scheduled: { ...along(candidate, route), offsets }, cost: route.cost / model.cost };
+    return { scheduled: { ...along(candidate, route), place: placing(offsets) }, cost: route.cost / model.cost };
   };
   const fitted = fitBudget(model, budget - fixed, drops, placeAlong, effort.share(FITTING));
   if (fitted !== null) return fitOf(fitted);
@@ -245,7 +266,7 @@ function keptTo(asTheyAre: Scheduled, wanted: Wanted, lowerAll: LowerAll): Sched
     const { temporaries } = program;
     const bound = arenaOf(program, liveBytes(temporaries), wanted);
     if (bound <= budget && fewestOf(program, wanted) <= budget)
-      return { ...asTheyAre, offsets: offsetsOf(temporaries) };
+      return { ...asTheyAre, place: placing(offsetsOf(temporaries)) };
   }
   if (policy === "nothing") {
     throw new ArenaError(

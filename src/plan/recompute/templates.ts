@@ -250,7 +250,7 @@ export class Templates implements Memo {
     else replay(template, unit, outer, operands, program);
   }
 
-  isInPlace(unit: Unit, node: Node, slot: number, find: () => boolean, outside: ReadonlySet<Node>): boolean {
+  isInPlace(unit: Unit, node: Node, slot: number, outside: ReadonlySet<Node>, find: () => boolean): boolean {
     const { structure } = this.structureOf(unit, outside);
     const name = `${unit.nodes.indexOf(node)} ${slot}`;
     const known = structure.inPlace.get(name) ?? find();
