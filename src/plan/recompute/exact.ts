@@ -12,7 +12,7 @@ import type { Action, Route } from "./route.js";
 /** Values of a program that is small: sets of them are bits of one number. */
 const MAX_VALUES = 30;
 /** States that are looked at: for one way to each, and for each of several; and ways to the end. */
-const MAX_STATES = 20000;
+const MAX_STATES = 4000;
 const STATES_A_WAY = 2500;
 const MAX_ROUTES = 40;
 /**
