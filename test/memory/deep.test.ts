@@ -4,6 +4,7 @@ import { nodeOf } from "../../src/graph/tensor.js";
 import { topological } from "../../src/graph/walk.js";
 import { inputsFirst, type Model, type Value, type Work } from "../../src/plan/recompute/model.js";
 import { isRoute, SCORES, type Score } from "../../src/plan/recompute/route.js";
+import { chainOf } from "../../src/plan/recompute/stages.js";
 import { route } from "../../src/plan/recompute/walk.js";
 import { zeros } from "../../src/tensor/creation.js";
 import "../../src/tensor/methods.js";
@@ -53,4 +54,13 @@ it("puts ten thousand nodes in order, inputs first", () => {
   const nodes = topological([nodeOf(x)]);
   const ordered = inputsFirst([...nodes].reverse());
   expect(ordered.every((node, i) => node === nodes[i])).toBe(true);
+});
+
+it("keeps what there is room for of a chain of ten thousand stages", () => {
+  const model = thereAndBack(false);
+  // There is room for half of the values.
+  const spare = chainOf(model, 8 * DEPTH)(1);
+  const kept = model.values.filter(({ uses }, v) => spare?.(v, DEPTH - 1, uses.at(-1) as number) === false);
+  expect(kept.length).toBeGreaterThan(DEPTH / 3);
+  expect(kept.length).toBeLessThanOrEqual(DEPTH / 2);
 });

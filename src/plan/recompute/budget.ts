@@ -183,16 +183,16 @@ class Search {
       leads.sort((a, b) => costOf(a) - costOf(b));
       const lead = leads.shift();
       if (lead === undefined || (this.best !== null && costOf(lead) >= this.best.route.cost)) return;
-      const { choices, limit, isMore } = lead;
-      if (!lead.isLast) {
-        leads.push(this.last(lead));
-        continue;
-      }
-      const { found } = lead;
-      if (!isRoute(found)) continue;
-      const name = nameOf(found);
+      const { choices, limit, found, isMore } = lead;
+      const name = isRoute(found) ? nameOf(found) : "";
       // What took too much leads nowhere new by another way to choose.
       if (tooLarge.has(name)) continue;
+      if (!lead.isLast) {
+        // Before others that cost as much, which may be the same.
+        leads.unshift(this.last(lead));
+        continue;
+      }
+      if (!isRoute(found)) continue;
       const expected = found.peakBytes + this.besides;
       const isOver = expected > budget && !isMore;
       const placed = isOver ? { bytes: expected, bound: expected, isHard: false } : this.placed(found, name);
@@ -310,7 +310,12 @@ export function fitBudget(
   const chain = chainOf(model, budget - model.argumentBytes);
   const spares = SHARES.flatMap((share) => chain(share) ?? []);
   const along = spares.flatMap((spare) => ways.slice(0, CHAIN_WAYS).map((choices) => ({ ...choices, spare })));
-  search.follow([...ways, ...along]);
+  // In large programs only the first few are walked.
+  search.follow(
+    Array.from({ length: Math.max(ways.length, along.length) }, (_, i) => [ways[i], along[i]])
+      .flat()
+      .filter((choices) => choices !== undefined),
+  );
   const { best } = search;
   if (best === null) return null;
   const atMoments = [...sparesOf(model, budget)].map((spare) => ({ ...(ways[0] as Choices), spare }));

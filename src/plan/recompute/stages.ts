@@ -10,7 +10,7 @@ export type Spare = (value: number, time: number, needed: number) => boolean;
 
 /** A crossing value counts if it has this share of the bytes of the largest. */
 const COUNTS = 0.1;
-/** Fewer stages are no chain, and for more the dynamic program takes too long. */
+/** Fewer stages are no chain, and for more the dynamic program takes too long: stages side by side are made one. */
 const [MIN_STAGES, MAX_STAGES] = [3, 100];
 /** Amounts of memory that the dynamic program tells apart. */
 const AMOUNTS = 250;
@@ -38,6 +38,26 @@ export function aliveBytes({ values, work }: Model, from: number): number[] {
   });
 }
 
+/** Parts that are each so many of them in a row. */
+function joined(parts: readonly Part[], length: number): Part[] {
+  return Array.from({ length: Math.ceil(parts.length / length) }, (_, i) => {
+    const run = parts.slice(i * length, (i + 1) * length);
+    const { result, results } = run.at(-1) as Part;
+    const sum = (of: (part: Part) => number): number => run.reduce((total, part) => total + of(part), 0);
+    return {
+      cost: sum(({ cost }) => cost),
+      result,
+      tape: sum(({ tape }) => tape),
+      // What a part starts from is there while it runs.
+      forward: Math.max(...run.map(({ forward }, k) => forward + (k === 0 ? 0 : (run[k - 1] as Part).result))),
+      backward: 0,
+      taped: run.flatMap(({ taped }) => taped),
+      results,
+      start: Math.min(...run.map(({ start }) => start)),
+    };
+  });
+}
+
 /**
  * Takes a model for a chain.
  * @param bytes for its values and workspaces
@@ -50,14 +70,14 @@ export function chainOf(model: Model, bytes: number): (share: number) => Spare |
   // The way turns back where most bytes wait.
   const turn = alive.indexOf(Math.max(...alive)) + 1;
   const later = aliveBytes(model, turn);
-  const parts: Part[] = [];
+  const all: Part[] = [];
   const partOf = new Int32Array(values.length).fill(-1);
   let crossing: number[] = [];
   let members: number[] = [];
   for (let unit = 0; unit < turn; unit++) {
     const { outputs } = work[unit] as Model["work"][number];
     members.push(...outputs);
-    for (const v of outputs) partOf[v] = parts.length;
+    for (const v of outputs) partOf[v] = all.length;
     const results = [...crossing, ...outputs].filter((v) =>
       (values[v] as Value).uses.some((use) => use > unit && use < turn),
     );
@@ -67,7 +87,7 @@ export function chainOf(model: Model, bytes: number): (share: number) => Spare |
     if (unit < turn - 1 && (counts.length === 0 || !counts.every((v) => members.includes(v)))) continue;
     const taped = members.filter((v) => results.includes(v) || (values[v] as Value).uses.some((use) => use >= turn));
     const reads = taped.flatMap((v) => (values[v] as Value).uses.filter((use) => use >= turn));
-    parts.push({
+    all.push({
       cost: members.reduce((sum, v) => sum + (values[v] as Value).cost, 0),
       result: sizeOf(results),
       tape: sizeOf(taped),
@@ -79,8 +99,11 @@ export function chainOf(model: Model, bytes: number): (share: number) => Spare |
     });
     members = [];
   }
+  const length = Math.ceil(all.length / MAX_STAGES);
+  const parts = joined(all, length);
+  for (const [v, part] of partOf.entries()) if (part !== -1) partOf[v] = Math.floor(part / length);
   const count = parts.length;
-  if (count < MIN_STAGES || count > MAX_STAGES || bytes <= 0) return () => null;
+  if (count < MIN_STAGES || bytes <= 0) return () => null;
   const startOf = (part: number): number =>
     part < 0 ? Number.POSITIVE_INFINITY : Math.max(...parts.slice(part).map(({ start }) => start));
   const starts = parts.map((_, i) => startOf(i));
