@@ -67,8 +67,11 @@ const [MOST_STEP, HURRY] = [1 / 8, 6];
 const [MAX_STARTS, FAR, CHEAP] = [4, 1.5, 0.01];
 /** With how many limits it is done at most, each time from half as many ways. */
 const ROUNDS = 3;
-/** So many programs, the cheapest first, are placed with much work where a little does not bring them into the budget. */
-const HARD = 1;
+/**
+ * So many programs, the cheapest first, are placed with much work where a little brings them near the budget but not into
+ * it. Of ten that were, those that came into it had been at most 3 % above it.
+ */
+const [HARD, NEARLY] = [1, 1.04];
 /**
  * Units in all walks together, in those of local search for a limit besides, and in all programs that are lowered and placed
  * for their cost; and the fewest of any.
@@ -76,12 +79,14 @@ const HARD = 1;
 const [WALKED_UNITS, CLIMBED_UNITS, PLACED_UNITS, FEWEST] = [150000, 200000, 16000, 12];
 /** Of the work that may be done, the shares of walks, of those of local search, and of placing what they find. */
 const [WALKING, CLIMBING, PLACING] = [0.4, 0.2, 0.4];
+/** Where no way leads through at first and the least that is found is more than this many times the budget, the search ends. */
+const HOPELESS = 1.25;
 /** How near the least limit is come to, as a share of it. */
 const PRECISION = 1 / 512;
 /** How near to it another way must come to be followed: placed, it may take less all the same. */
 const NEAR = 1.1;
 /** Of the routes with the least peaks, so many are placed quickly, and of these so many and the best one as well as can be. */
-const [LEAST_PLACED, LEAST_PLACED_WELL] = [12, 2];
+const [LEAST_PLACED, LEAST_PLACED_WELL] = [6, 2];
 /** Shares of the budget that chains are planned for: walks keep more than they must where there is room. */
 const SHARES = [1, 0.9, 0.8, 0.7, 0.6, 0.5];
 /** How many of the ways to choose are tried with each of them. */
@@ -162,6 +167,11 @@ class Search {
     this.places = timesFor(model, PLACED_UNITS);
   }
 
+  /** Whether no way leads through at first. */
+  isDead(ways: readonly Choices[]): boolean {
+    return ways.every((choices) => !isRoute(route(this.model, this.budget, choices, this.walking)));
+  }
+
   /** Follows ways to choose, the one with the cheapest route first, with limits that come nearer to what fits. */
   follow(ways: readonly Choices[]): void {
     const { budget } = this;
@@ -228,7 +238,8 @@ class Search {
     let placed = { ...this.place(found, this.budget), isHard: false };
     this.placing.spend(placed.work);
     this.placingOne = placed.work;
-    if (placed.bytes > this.budget && placed.bound <= this.budget && this.hard > 0 && !this.isLarge) {
+    const isNear = placed.bytes > this.budget && placed.bytes <= NEARLY * this.budget && placed.bound <= this.budget;
+    if (isNear && this.hard > 0 && !this.isLarge) {
       this.hard--;
       placed = { ...this.place(found, this.budget, true), isHard: true };
       this.placing.spend(placed.work);
@@ -290,13 +301,17 @@ class Search {
   }
 }
 
-/** Finds the cheapest route whose program fits into so many bytes; null if none was found, though {@link leastOf} may. */
+/**
+ * Finds the cheapest route whose program fits into so many bytes; null if none was found, though {@link leastOf} may.
+ * @param least the fewest bytes alive at once for which there is a route, asked for where it seems that there is none
+ */
 export function fitBudget(
   model: Model,
   budget: number,
   dropAfter: ReadonlyMap<number, number>,
   place: Place,
   effort = unbounded(),
+  least = (): number => leastOf(model, dropAfter, effort).peakBytes,
 ): Fitted | null {
   let bytes = 0;
   const accepts = (route: Route): boolean => {
@@ -307,6 +322,7 @@ export function fitBudget(
   if (optimum !== null) return { route: optimum, bytes, enough: budget };
   const search = new Search(model, budget, place, effort);
   const ways = portfolio(dropAfter);
+  if (search.isDead(ways) && least() > HOPELESS * budget) return null;
   const chain = chainOf(model, budget - model.argumentBytes);
   const spares = SHARES.flatMap((share) => chain(share) ?? []);
   const along = spares.flatMap((spare) => ways.slice(0, CHAIN_WAYS).map((choices) => ({ ...choices, spare })));

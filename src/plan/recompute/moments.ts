@@ -11,7 +11,7 @@ const MAX_VALUES = 100;
 /** So many moments are looked at, those with the most bytes alive, and those of them that cost most are chosen for. */
 const [MAX_MOMENTS, MAX_CHOSEN] = [12, 3];
 /** How often a value is settled in the search for the best choice. */
-const BRANCHES = 30;
+const BRANCHES = 10;
 /** Shares of the budget that are filled at a moment: others may need more room. */
 const SHARES = [1, 0.97, 0.94, 0.9, 0.85];
 

@@ -203,13 +203,14 @@ function keepTo(
     const { offsets } = layouts.get(route) as Layout;
     return { scheduled: { ...along(candidate, route), place: placing(offsets) }, cost: route.cost / model.cost };
   };
-  const fitted = fitBudget(model, budget - fixed, drops, placeAlong, effort.share(FITTING));
-  if (fitted !== null) return fitOf(fitted);
   let known: Least | null = null;
   const leastRoutes = (): Least => {
     known ??= leastOf(model, drops, effort.share(LEAST));
     return known;
   };
+  const least = (): number => leastRoutes().peakBytes;
+  const fitted = fitBudget(model, budget - fixed, drops, placeAlong, effort.share(FITTING), least);
+  if (fitted !== null) return fitOf(fitted);
   return {
     scheduled: null,
     least: () => {
