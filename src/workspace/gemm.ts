@@ -7,8 +7,11 @@
 export const enum GemmBlock {
   /** Rows of A: Rows × Depth floats (48 KiB) are read once for every panel of B. */
   Rows = 32,
-  /** Columns of B: Depth × Columns packed floats (768 KiB) stay in L2. Blocks of less depth are as much wider. */
-  Columns = 512,
+  /**
+   * Columns of B: Depth × Columns packed floats (576 KiB) stay in L2. Blocks of less depth are as much wider. 512 were as
+   * fast, and are a large part of what small models need while memory is shortest.
+   */
+  Columns = 384,
   /** Steps of k between loading and storing a tile of C: a panel of Depth × 24 floats (36 KiB) stays in L1. */
   Depth = 384,
   /** Zeros at the start of a thread's workspace, the widest panel's row: where its sums start without bias. */
